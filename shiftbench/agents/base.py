@@ -1,0 +1,79 @@
+"""The contract between an agent and everything that runs it.
+
+Evaluation needs a `Policy` alone, so a third-party agent needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from shiftbench.specs import AgentSpec, Task
+
+if TYPE_CHECKING:
+    from shiftbench.envs.pixels import PixelEnv
+
+
+class Policy(Protocol):
+    """A deterministic policy over N environments that run side by side."""
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Forget the past of the environments that start anew: ``mask`` is bool (N,)."""
+
+    def act(self, pixels: np.ndarray) -> np.ndarray:
+        """Map uint8 (N, H, W, 3) frames to float32 (N, A) actions in [-1, 1]."""
+        ...
+
+
+class Agent:
+    """An algorithm with its encoder, for one task.
+
+    Args:
+        spec: which agent this is.
+        task: the task it is trained on.
+        action_dim: number of action dimensions A.
+        image_size: height and width of the frames in pixels.
+        seed: training seed; every random draw of the agent comes from it.
+        device: torch device, ignored by agents without torch.
+    """
+
+    #: False for agents that need no training and have no checkpoint, such as `random`.
+    trainable = True
+
+    def __init__(
+        self,
+        spec: AgentSpec,
+        task: Task,
+        action_dim: int,
+        image_size: int,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self.spec, self.task, self.action_dim = spec, task, action_dim
+        self.image_size, self.seed, self.device = image_size, seed, device
+
+    def train(
+        self,
+        make_env: Callable[[], PixelEnv],
+        budget: int,
+        seed: int,
+        run_dir: Path,
+        **options: Any,
+    ) -> None:
+        """Train up to ``budget`` environment steps in total, resuming from ``run_dir``."""
+        raise NotImplementedError(f"agent '{self.spec.name}' cannot be trained")
+
+    def policy(self) -> Policy:
+        """Return the policy that is scored."""
+        raise NotImplementedError
+
+    def save(self, path: Path) -> None:
+        """Write the policy as safetensors with a JSON header of metadata, never as a pickle."""
+        raise NotImplementedError
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote. Raises ShiftBenchError for a file that does not fit."""
+        raise NotImplementedError

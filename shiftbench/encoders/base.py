@@ -1,0 +1,37 @@
+"""What an encoder is: pixels → features, and its parts in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+
+@dataclass
+class Encoder:
+    """An image encoder, seen as an input transform followed by ordered blocks.
+
+    Attributes:
+        name: ``cnn``, ``synth`` or ``timm:<name>``.
+        module: the whole network without the transform: float (B, 3, S, S) → float (B, features).
+        features: length of the flattened feature vector.
+        transform: float32 (B, 3, H, W) in [0, 1] → what `module` wants (resize, normalise).
+        blocks: (name, module) from the pixels on; modes train or freeze whole blocks. Parameters
+            of ``module`` that lie in no block (embeddings, final norms) train only in modes
+            that train everything.
+        pretrained: True where weights came from pre-training; the world model then puts RMSNorm
+            and SiLU between the features and the posterior.
+        sha256: hash of the pre-trained weight file, or empty.
+    """
+
+    name: str
+    module: nn.Module
+    features: int
+    transform: nn.Module
+    blocks: list[tuple[str, nn.Module]] = field(default_factory=list)
+    pretrained: bool = False
+    sha256: str = ""
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Map float32 (B, 3, H, W) in [0, 1] to float (B, features)."""
+        return self.module(self.transform(pixels))

@@ -1,0 +1,313 @@
+"""What a benchmark is made of, as frozen data read from strict TOML.
+
+Unknown keys, missing keys and wrong types are errors that name the file, the key and what is
+allowed; nothing is skipped in silence.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from shiftbench.data import data_dir
+from shiftbench.errors import ShiftBenchError, unknown
+from shiftbench.registry import FAMILIES
+
+#: Level → severity in [0, 1]. A suite file may define its own.
+LEVELS = {"none": 0.0, "mild": 0.25, "moderate": 0.5, "severe": 0.75, "extreme": 1.0}
+
+#: Render profile → what it is for; `shiftbench.envs.render` implements them.
+RENDER_PROFILES = ("fast", "dm_control")
+
+CLEAN = "none"
+
+
+class Anchor(Struct, frozen=True, forbid_unknown_fields=True):
+    """A return that fixes one end of the score scale, and where it comes from."""
+
+    value: float
+    source: str
+
+
+class Anchors(Struct, frozen=True, forbid_unknown_fields=True):
+    """Score 0 is the return of the uniform random policy, 100 that of the reference."""
+
+    random: Anchor
+    reference: Anchor
+
+
+class Task(Struct, frozen=True, forbid_unknown_fields=True):
+    """A dm_control environment with its protocol.
+
+    Attributes:
+        name: unique name; the file is called ``<name>.toml``.
+        version: raised whenever anything that changes returns or frames changes.
+        domain: dm_control suite domain, such as ``cartpole``.
+        task: dm_control suite task, such as ``balance``.
+        action_repeat: environment (control) steps per agent step.
+        episode_steps: length of an episode in environment steps.
+        anchors: the two ends of the score scale.
+        camera: dm_control camera, by name or number.
+        description: one sentence for ``shiftbench list tasks``.
+    """
+
+    name: str
+    version: int
+    domain: str
+    task: str
+    action_repeat: int
+    episode_steps: int
+    anchors: Anchors
+    camera: int | str = 0
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        _check(self.version >= 1, "version", "an integer of at least 1")
+        _check(self.action_repeat >= 1, "action_repeat", "an integer of at least 1")
+        _check(self.episode_steps >= self.action_repeat, "episode_steps", "at least action_repeat")
+        _check(
+            self.anchors.reference.value > self.anchors.random.value,
+            "anchors",
+            "a reference above random",
+        )
+
+    @property
+    def agent_steps(self) -> int:
+        """Agent steps in an episode."""
+        return -(-self.episode_steps // self.action_repeat)
+
+    def score(self, episode_return: float) -> float:
+        """Return 100 × (return − random) / (reference − random), not clipped."""
+        low, high = self.anchors.random.value, self.anchors.reference.value
+        return 100.0 * (episode_return - low) / (high - low)
+
+
+class Suite(Struct, frozen=True, forbid_unknown_fields=True):
+    """A named, versioned list of tasks, families and levels, with the evaluation protocol.
+
+    Attributes:
+        name: unique name.
+        version: raised with any change; rows of different versions are not comparable.
+        tasks: task names.
+        families: shift families, equally weighted in every average.
+        image_size: height and width of a frame in pixels.
+        episodes: evaluation episodes per cell.
+        levels: level name → severity in [0, 1]; ``none`` is added where it is missing.
+        render: render profile.
+    """
+
+    name: str
+    version: int
+    tasks: tuple[str, ...]
+    families: tuple[str, ...]
+    image_size: int = 64
+    episodes: int = 10
+    levels: dict[str, float] = msgspec.field(default_factory=lambda: dict(LEVELS))
+    render: str = "fast"
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        _check(self.version >= 1, "version", "an integer of at least 1")
+        _check(bool(self.tasks), "tasks", "at least one task")
+        _check(bool(self.families), "families", "at least one family")
+        _check(len(set(self.tasks)) == len(self.tasks), "tasks", "each task once")
+        _check(len(set(self.families)) == len(self.families), "families", "each family once")
+        _check(16 <= self.image_size <= 1024, "image_size", "16 to 1024")
+        _check(self.episodes >= 1, "episodes", "at least 1")
+        _check(self.render in RENDER_PROFILES, "render", " or ".join(RENDER_PROFILES))
+        for level, severity in self.levels.items():
+            _check(0.0 <= severity <= 1.0, f"levels.{level}", "a severity in 0..1")
+        _check(self.levels.get(CLEAN, 0.0) == 0.0, "levels.none", "severity 0")
+        for family in self.families:
+            _check(family in FAMILIES, "families", ", ".join(FAMILIES))
+
+    @property
+    def id(self) -> str:
+        """``<name>-v<version>``, the folder of its results."""
+        return f"{self.name}-v{self.version}"
+
+    def shifts(self) -> list[Shift]:
+        """Every shift of the suite, the clean one first."""
+        return [Shift.clean()] + [
+            Shift(family, level, severity)
+            for family in self.families
+            for level, severity in self.levels.items()
+            if level != CLEAN
+        ]
+
+
+class Shift(Struct, frozen=True, forbid_unknown_fields=True):
+    """A family at a level, written ``texture:severe``; the clean arm is ``none:none``."""
+
+    family: str
+    level: str
+    severity: float
+
+    @classmethod
+    def clean(cls) -> Shift:
+        return cls(CLEAN, CLEAN, 0.0)
+
+    @classmethod
+    def parse(cls, text: str, suite: Suite, flag: str = "--shift") -> list[Shift]:
+        """Read ``none``, ``all``, ``LEVEL`` (all families), ``FAMILY`` (all levels), ``FAMILY:LEVEL``.
+
+        A family outside the suite may be named explicitly.
+
+        Raises:
+            ShiftBenchError: an unknown family or level, with the nearest valid name.
+        """
+        levels = {**suite.levels, CLEAN: 0.0}
+        family, colon, level = text.partition(":")
+        if text == CLEAN or (colon and level == CLEAN):
+            chosen = [cls.clean()]
+        elif text == "all":
+            chosen = suite.shifts()
+        elif colon:
+            if family not in FAMILIES:
+                raise unknown("shift family", family, FAMILIES, flag)
+            if level not in levels:
+                raise unknown("level", level, levels, flag)
+            chosen = [cls(family, level, levels[level])]
+        elif text in levels:
+            chosen = [cls(name, text, levels[text]) for name in suite.families]
+        elif text in FAMILIES:
+            chosen = [cls(text, name, s) for name, s in levels.items() if name != CLEAN]
+        else:
+            raise unknown("shift", text, ["all", *levels, *FAMILIES], flag)
+        return chosen
+
+    @property
+    def is_clean(self) -> bool:
+        return self.family == CLEAN
+
+    def __str__(self) -> str:
+        return f"{self.family}:{self.level}"
+
+
+class AgentSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """How an agent sees and learns.
+
+    Attributes:
+        name: name in the agents table, such as ``pvm-partial``.
+        algorithm: name in the algorithms registry.
+        encoder: ``cnn``, ``synth``, ``timm:<name>`` or a registered one.
+        mode: fine-tuning mode, a key of `shiftbench.finetune.MODES`.
+        options: what was overridden with respect to the named agent; part of the id.
+    """
+
+    name: str
+    algorithm: str
+    encoder: str = "cnn"
+    mode: str = "scratch"
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The name in the rows: unlike agents never share one.
+
+        ``pvm-partial``, or with overrides ``pvm-partial+encoder=timm:resnet18``.
+        """
+        return self.name + "".join(f"+{key}={self.options[key]}" for key in sorted(self.options))
+
+
+def _check(condition: bool, key: str, allowed: str) -> None:
+    if not condition:
+        raise ValueError(f"{key}: allowed is {allowed}")
+
+
+def _convert(table: dict[str, Any], kind: type[Struct], where: str) -> Any:
+    """Build ``kind`` from a TOML table, turning every fault into one line about ``where``."""
+    try:
+        return msgspec.convert(table, kind)
+    except (msgspec.ValidationError, ValueError) as error:
+        keys = ", ".join(kind.__struct_fields__)
+        raise ShiftBenchError(f"{where}: {error} (keys: {keys})") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file. Raises ShiftBenchError with the file and the line where it is broken."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ShiftBenchError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ShiftBenchError(f"{path}: not valid TOML: {error}") from error
+
+
+def load_tasks(extra_dirs: tuple[Path, ...] = ()) -> dict[str, Task]:
+    """Read every task: the shipped ones, installed plugins', then those of ``extra_dirs``.
+
+    A plugin adds tasks with an entry point in the group ``shiftbench.tasks`` that resolves to a
+    package or module beside whose file the TOML files lie.
+
+    Raises:
+        ShiftBenchError: a broken file, a name that differs from the file's, or a duplicate.
+    """
+    tasks: dict[str, Task] = {}
+    origin: dict[str, Path] = {}
+    for folder in (data_dir("tasks"), *_plugin_task_dirs(), *extra_dirs):
+        if not folder.is_dir():
+            raise ShiftBenchError(f"--tasks-dir {folder}: not a folder")
+        for path in sorted(folder.glob("*.toml")):
+            if path.name == "suites.toml":
+                continue
+            task = _convert(read_toml(path), Task, str(path))
+            if task.name != path.stem:
+                raise ShiftBenchError(f"{path}: name is '{task.name}', it must be '{path.stem}'")
+            if task.name in tasks:
+                raise ShiftBenchError(
+                    f"{path}: task '{task.name}' is already defined in {origin[task.name]}"
+                )
+            tasks[task.name], origin[task.name] = task, path
+    return tasks
+
+
+@cache
+def _plugin_task_dirs() -> tuple[Path, ...]:
+    import importlib.util
+    from importlib.metadata import entry_points
+
+    folders = []
+    for point in entry_points(group="shiftbench.tasks"):
+        found = importlib.util.find_spec(point.module)
+        if found is None or found.origin is None:
+            raise ShiftBenchError(
+                f"tasks of package '{point.dist.name if point.dist else '?'}': "
+                f"module '{point.module}' does not exist"
+            )
+        folders.append(Path(found.origin).parent)
+    return tuple(folders)
+
+
+def load_suites(suite_file: Path | None = None) -> dict[str, Suite]:
+    """Read the shipped suites and those of ``suite_file``: one table a suite."""
+    suites: dict[str, Suite] = {}
+    files = [data_dir("tasks") / "suites.toml"] + ([suite_file] if suite_file else [])
+    for path in files:
+        for name, table in read_toml(path).items():
+            if not isinstance(table, dict):
+                raise ShiftBenchError(f"{path}: '{name}' must be a table [{name}] (one a suite)")
+            if name in suites:
+                raise ShiftBenchError(f"{path}: suite '{name}' is already defined")
+            suites[name] = _convert({"name": name, **table}, Suite, f"{path} [{name}]")
+    return suites
+
+
+def get_suite(name: str, suite_file: Path | None = None) -> Suite:
+    """Return the suite called ``name``, or raise the error that lists the valid ones."""
+    suites = load_suites(suite_file)
+    if name not in suites:
+        raise unknown("suite", name, suites, "--suite")
+    return suites[name]
+
+
+def get_task(name: str, tasks: dict[str, Task], flag: str = "--task") -> Task:
+    """Return the task called ``name``, or raise the error that lists the valid ones."""
+    if name not in tasks:
+        raise unknown("task", name, tasks, flag)
+    return tasks[name]
