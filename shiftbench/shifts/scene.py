@@ -7,8 +7,46 @@ state, a reward or the length of an episode. Every frame the physics' positions 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import mujoco
 import numpy as np
+
+from shiftbench.errors import ShiftBenchError
+
+#: Spare textures: how many, and their size in pixels. A texture family colours the floor and the
+#: walls with the 2-D ones and each solid of a suite task with a cube; larger sizes cost upload time
+#: and are invisible at 64 px.
+SPARE_2D, SIZE_2D = 4, 128
+SPARE_CUBE, SIZE_CUBE = 6, 64
+
+_RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
+
+#: Fields of the model that decide how it looks and that a dm_control task may change at a reset
+#: (targets that move or hide); the physics model's values are the clean ones.
+_MIRRORED = (
+    *("geom_matid", "geom_rgba", "geom_size", "geom_pos", "geom_quat", "geom_group"),
+    *("site_matid", "site_rgba", "site_size", "site_pos", "site_quat", "site_group"),
+    *("tendon_matid", "tendon_rgba", "tendon_width", "tendon_group"),
+    *("body_pos", "body_quat", "hfield_size"),
+    *("cam_pos", "cam_quat", "cam_pos0", "cam_poscom0", "cam_mat0", "cam_fovy", "cam_intrinsic"),
+    *("light_pos", "light_dir", "light_pos0", "light_poscom0", "light_dir0", "light_active"),
+    *("light_ambient", "light_diffuse", "light_specular", "light_attenuation", "light_castshadow"),
+    *("light_cutoff", "light_exponent", "light_type", "light_intensity", "light_bulbradius"),
+    *("mat_rgba", "mat_emission", "mat_metallic", "mat_reflectance", "mat_roughness"),
+    *("mat_shininess", "mat_specular", "mat_texid", "mat_texrepeat", "mat_texuniform"),
+)
+
+#: Fields of the data that drawing reads, in the order in which MuJoCo computes them.
+_POSITIONS = (
+    *("xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos"),
+    *("site_xmat", "subtree_com", "flexvert_xpos", "ten_wrapadr", "ten_wrapnum", "wrap_xpos"),
+    *("wrap_obj", "ten_length", "act", "ctrl"),
+)
+
+#: Kinds of objects whose order and names the two models must share.
+_NAMED = ("BODY", "GEOM", "SITE", "CAMERA", "LIGHT", "MATERIAL")
 
 
 class Scene:
@@ -19,19 +57,62 @@ class Scene:
             ``geom_rgba``, ``geom_matid``, ``vis``) may be edited in place during `apply` and
             `step`; `restore` undoes every edit.
         data: its `mujoco.MjData`, at the positions of the physics.
+        mjv: the `mujoco.MjvScene` that is drawn; its ``flags`` are restored too.
         camera: index of the camera that is rendered.
         height, width: size of a frame in pixels.
         spare_2d: material ids with a square 2-D texture of their own, for planes.
         spare_cube: material ids with a cube texture of their own, for solids.
+
+    Args:
+        xml: the MJCF that the physics was compiled from.
+        assets: file name → contents of what the MJCF includes.
+        physics: dm_control physics; read, never written.
+        camera: name or index of the camera.
+        height, width: size of a frame in pixels.
+
+    Raises:
+        ShiftBenchError: the camera does not exist.
     """
 
-    model: mujoco.MjModel
-    data: mujoco.MjData
-    camera: int
-    height: int
-    width: int
-    spare_2d: tuple[int, ...]
-    spare_cube: tuple[int, ...]
+    def __init__(
+        self,
+        xml: str,
+        assets: Mapping[str, bytes],
+        physics,
+        camera: int | str,
+        height: int,
+        width: int,
+    ) -> None:
+        self.model, self.spare_2d, self.spare_cube = _compile(xml, assets)
+        self.data = mujoco.MjData(self.model)
+        self.height, self.width = height, width
+        clean, live = physics.model.ptr, physics.data.ptr
+        _check_equal(clean, self.model)
+        self.camera = _camera_id(self.model, camera)
+        self.mjv = mujoco.MjvScene(self.model, maxgeom=_max_geoms(self.model))
+        self._option = mujoco.MjvOption()
+        self._option.flags[mujoco.mjtVisFlag.mjVIS_RANGEFINDER] = 0  # as dm_control draws
+        self._view = mujoco.MjvCamera()
+        if self.camera >= 0:
+            self._view.type = mujoco.mjtCamera.mjCAMERA_FIXED
+            self._view.fixedcamid = self.camera
+        else:
+            mujoco.mjv_defaultFreeCamera(self.model, self._view)
+        self._perturb = mujoco.MjvPerturb()
+        self._positions = _pairs(self.data, live, _POSITIONS)
+        self._mirrored = _pairs(self.model, clean, _MIRRORED)
+        # Rows of the spare materials, which the physics model lacks.
+        self._spare_rows = [
+            (array[clean.nmat :], array[clean.nmat :].copy())
+            for array in (getattr(self.model, n) for n in _MIRRORED if n.startswith("mat_"))
+        ]
+        self.set_clean()
+        self._tracked = _tracked(self.model, self.data, clean, self.camera)
+        self._texture_of = {
+            m: int(self.model.mat_texid[m, _RGB]) for m in self.spare_2d + self.spare_cube
+        }
+        self._filled: set[int] = set()
+        self._stale: set[int] = set()
 
     def set_texture(self, material: int, rgb: np.ndarray) -> None:
         """Fill the texture of a spare material; uploaded before the next frame.
@@ -39,9 +120,200 @@ class Scene:
         Args:
             material: an id from `spare_2d` or `spare_cube`.
             rgb: uint8 (S, S, 3) with S the size of that texture; all six faces of a cube get it.
+
+        Raises:
+            ValueError: another material, or an image of another shape or type.
         """
-        raise NotImplementedError
+        if material not in self._texture_of:
+            raise ValueError(f"material {material} is not a spare one")
+        pixels = self._texture(material)
+        if rgb.dtype != np.uint8 or rgb.shape != pixels.shape[1:]:
+            raise ValueError(
+                f"the texture must be uint8 {pixels.shape[1:]}, not {rgb.dtype} {rgb.shape}"
+            )
+        pixels[:] = rgb
+        self._filled.add(material)
+        self._stale.add(material)
+
+    def texture_size(self, material: int) -> int:
+        """Return the size in pixels S of a spare material's texture."""
+        return self._texture(material).shape[1]
+
+    def stale_textures(self) -> list[int]:
+        """Return the ids of the textures that changed since the last call, for the renderer."""
+        stale = [self._texture_of[material] for material in sorted(self._stale)]
+        self._stale.clear()
+        return stale
+
+    def set_clean(self) -> None:
+        """Take the present drawing flags and ``vis`` settings as the clean ones."""
+        self._flags = self.mjv.flags.copy()
+        self._vis = _read_vis(self.model)
 
     def restore(self) -> None:
         """Undo every edit: the next frame is bit-identical to the clean one."""
-        raise NotImplementedError
+        for edited, clean in self._mirrored:
+            edited[...] = clean
+        for edited, clean in self._spare_rows:
+            edited[...] = clean
+        for material in self._filled:
+            self._texture(material)[:] = 255
+        self._stale |= self._filled
+        self._filled.clear()
+        self.mjv.flags[:] = self._flags
+        for group, field, value in self._vis:
+            setattr(group, field, value)
+
+    def sync(self) -> None:
+        """Copy the physics' present positions; nothing is drawn yet."""
+        for mine, live in self._positions:
+            mine[...] = live
+
+    def update(self) -> None:
+        """Place cameras and lights and fill `mjv` with the present look."""
+        for follow in self._tracked:
+            follow()
+        mujoco.mj_camlight(self.model, self.data)
+        mujoco.mjv_updateScene(
+            self.model,
+            self.data,
+            self._option,
+            self._perturb,
+            self._view,
+            mujoco.mjtCatBit.mjCAT_ALL,
+            self.mjv,
+        )
+
+    def _texture(self, material: int) -> np.ndarray:
+        """Return the texture of a spare material: a view, uint8 (faces, S, S, 3)."""
+        texture = self._texture_of[material]
+        size = self.model.tex_width[texture]
+        start = self.model.tex_adr[texture]
+        stop = start + size * self.model.tex_height[texture] * 3
+        return self.model.tex_data[start:stop].reshape(-1, size, size, 3)
+
+
+def _compile(
+    xml: str, assets: Mapping[str, bytes]
+) -> tuple[mujoco.MjModel, tuple[int, ...], tuple[int, ...]]:
+    """Compile the task's MJCF with white spare textures and materials after its own ones."""
+    spec = mujoco.MjSpec.from_string(xml, include=dict(assets), assets=dict(assets))
+    kinds = (
+        ("spare_2d", SPARE_2D, SIZE_2D, mujoco.mjtTexture.mjTEXTURE_2D),
+        ("spare_cube", SPARE_CUBE, SIZE_CUBE, mujoco.mjtTexture.mjTEXTURE_CUBE),
+    )
+    for prefix, count, size, kind in kinds:
+        for i in range(count):
+            name = f"shiftbench_{prefix}_{i}"
+            spec.add_texture(
+                name=name,
+                type=kind,
+                builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
+                width=size,
+                height=size,
+                rgb1=[1, 1, 1],
+                rgb2=[1, 1, 1],
+            )
+            material = spec.add_material(name=name)
+            textures = list(material.textures)
+            textures[_RGB] = name
+            material.textures = textures
+    model = spec.compile()
+    ids = (
+        tuple(model.material(f"shiftbench_{prefix}_{i}").id for i in range(count))
+        for prefix, count, _, _ in kinds
+    )
+    return model, *ids
+
+
+def _check_equal(physics: mujoco.MjModel, visual: mujoco.MjModel) -> None:
+    """Raise RuntimeError unless everything that has a name has the same index in both models."""
+    for kind in _NAMED:
+        which = getattr(mujoco.mjtObj, f"mjOBJ_{kind}")
+        count = {"MATERIAL": "nmat", "CAMERA": "ncam"}.get(kind, f"n{kind.lower()}")
+        for i in range(getattr(physics, count)):
+            ours, theirs = (mujoco.mj_id2name(model, which, i) for model in (visual, physics))
+            if ours != theirs:
+                raise RuntimeError(
+                    f"{kind.lower()} {i} is '{theirs}' in the physics, '{ours}' here"
+                )
+
+
+def _camera_id(model: mujoco.MjModel, camera: int | str) -> int:
+    """Return the index of a camera given by name or index; -1 is the free one."""
+    names = [model.camera(i).name for i in range(model.ncam)]
+    if isinstance(camera, str):
+        if camera in names:
+            return names.index(camera)
+    elif -1 <= camera < model.ncam:
+        return camera
+    raise ShiftBenchError(
+        f"camera {camera!r} does not exist. Valid: -1 to {model.ncam - 1}, "
+        f"or a name: {', '.join(n for n in names if n) or 'none'}"
+    )
+
+
+def _max_geoms(model: mujoco.MjModel) -> int:
+    """Room for everything that the default options draw, and for what a family adds."""
+    return 1000 + 3 * (model.ngeom + model.nsite) + 2 * model.nwrap + model.nlight
+
+
+def _pairs(mine, live, names: tuple[str, ...]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (array of ours, same array of the physics) for the non-empty ones of ``names``.
+
+    Spare materials come last, so an array of ours is cut to the physics' length.
+    """
+    return [
+        (getattr(mine, name)[: len(getattr(live, name))], getattr(live, name))
+        for name in names
+        if getattr(live, name).size
+    ]
+
+
+_VIS_GROUPS = ("global_", "headlight", "map", "quality", "rgba", "scale")
+
+
+def _read_vis(model: mujoco.MjModel) -> list[tuple[object, str, object]]:
+    """Return every field of ``model.vis`` as (group, field, value)."""
+    fields = []
+    for group in (getattr(model.vis, name) for name in _VIS_GROUPS):
+        for field in (name for name in dir(group) if not name.startswith("_")):
+            value = getattr(group, field)
+            fields.append((group, field, value.copy() if isinstance(value, np.ndarray) else value))
+    return fields
+
+
+def _tracked(
+    model: mujoco.MjModel, data: mujoco.MjData, clean: mujoco.MjModel, camera: int
+) -> list[Callable[[], None]]:
+    """Return what makes edits of tracking cameras and lights take effect.
+
+    In the modes ``track`` and ``trackcom`` MuJoCo ignores ``cam_pos`` and keeps the offset in the
+    world frame that the camera had at ``qpos0`` (``cam_pos0``, ``cam_poscom0``, ``cam_mat0``). The
+    functions returned here move those by the edit, turned into the world frame at ``qpos0``.
+    """
+    mujoco.mj_kinematics(model, data)  # a new MjData stands at qpos0
+    modes = (int(mujoco.mjtCamLight.mjCAMLIGHT_TRACK), int(mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM))
+
+    def follow(kind: str, i: int, turn: np.ndarray) -> None:
+        pos, pos0, com0 = (f"{kind}_{field}" for field in ("pos", "pos0", "poscom0"))
+        offset = turn @ (getattr(model, pos)[i] - getattr(clean, pos)[i])
+        getattr(model, pos0)[i] = getattr(clean, pos0)[i] + offset
+        getattr(model, com0)[i] = getattr(clean, com0)[i] + offset
+        if kind == "light":
+            if (model.light_dir[i] != clean.light_dir[i]).any():
+                model.light_dir0[i] = turn @ model.light_dir[i]
+        elif (model.cam_quat[i] != clean.cam_quat[i]).any():
+            own = np.empty(9)
+            mujoco.mju_quat2Mat(own, model.cam_quat[i])
+            model.cam_mat0[i] = (turn @ own.reshape(3, 3)).ravel()
+
+    found = [("light", i) for i in range(model.nlight) if model.light_mode[i] in modes]
+    if camera >= 0 and model.cam_mode[camera] in modes:
+        found.append(("cam", camera))
+    return [
+        partial(
+            follow, kind, i, data.xmat[getattr(model, f"{kind}_bodyid")[i]].reshape(3, 3).copy()
+        )
+        for kind, i in found
+    ]

@@ -1,0 +1,203 @@
+"""A dm_control task seen through a camera, clean or shifted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from shiftbench import seeding
+from shiftbench.envs import gl
+from shiftbench.errors import ShiftBenchError
+from shiftbench.registry import FAMILIES
+from shiftbench.specs import Shift, Task
+
+
+class PixelEnv:
+    """One task, one episode at a time.
+
+    A shift changes the frames alone: equal seeds and actions give bit-identical states, rewards and
+    lengths under every shift, and the clean shift gives bit-identical frames to none.
+
+    Attributes:
+        task: the protocol.
+        action_dim: number of action dimensions A.
+        steps: environment steps of this episode so far.
+        agent_steps: agent steps of this episode so far.
+
+    Args:
+        task: the protocol.
+        image_size: height and width of a frame in pixels.
+        render: render profile.
+
+    Raises:
+        ShiftBenchError: dm_control lacks the task or its camera, or no OpenGL backend works.
+    """
+
+    def __init__(self, task: Task, *, image_size: int = 64, render: str = "fast") -> None:
+        gl.ensure()  # before dm_control is imported, which chooses a backend then
+        from shiftbench.envs.render import Renderer
+        from shiftbench.shifts.scene import Scene
+
+        self.task = task
+        self._random = seeding.random_state(0)
+        self._env, xml, assets = _load(task, self._random)
+        self.physics = self._env.physics
+        spec = self._env.action_spec()
+        self.action_dim = int(np.prod(spec.shape))
+        self._middle = np.broadcast_to((spec.maximum + spec.minimum) / 2, spec.shape)
+        self._half = np.broadcast_to((spec.maximum - spec.minimum) / 2, spec.shape)
+        try:
+            self.scene = Scene(xml, assets, self.physics, task.camera, image_size, image_size)
+        except ShiftBenchError as error:
+            raise ShiftBenchError(f"task '{task.name}': {error}") from error
+        self._renderer = Renderer(self.scene, render)
+        self._families: dict[str, Any] = {}
+        self._family: Any = None
+        self._family_name = ""
+        self.steps = self.agent_steps = 0
+        self._done = True
+
+    def reset(self, seed: int, shift: Shift | None = None, shift_seed: int = 0) -> np.ndarray:
+        """Start an episode and return its first frame.
+
+        Args:
+            seed: of the initial state of the physics, in [0, 2**63).
+            shift: what changes in the picture; None and the clean shift change nothing.
+            shift_seed: of the appearance under ``shift``.
+
+        Returns:
+            uint8 (S, S, 3).
+        """
+        self._random.set_state(seeding.random_state(seed).get_state())
+        self._env.reset()
+        self.steps = self.agent_steps = 0
+        self._done = False
+        self.scene.restore()
+        self.scene.sync()
+        self._family = None
+        if shift is not None and shift.severity > 0:
+            self._family_name = shift.family
+            self._family = self._families.get(shift.family)
+            if self._family is None:
+                self._family = self._families[shift.family] = FAMILIES.get(shift.family)()
+            self._family.apply(self.scene, shift.severity, seeding.rng(shift_seed))
+        self._frame = self._draw()
+        return self._frame
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, float]:
+        """Hold ``action`` for ``task.action_repeat`` environment steps.
+
+        Args:
+            action: float (A,) in [-1, 1]; values outside are clipped. -1 and 1 are the ends of
+                dm_control's own range.
+
+        Returns:
+            The frame after the last of them, uint8 (S, S, 3); the sum of the rewards; whether the
+            episode is over; the discount, which is 0 only where the task itself ended and 1 at the
+            episode's time limit.
+        """
+        if self._done:
+            raise RuntimeError("the episode is over: call reset")
+        action = np.asarray(action, np.float64)
+        if action.shape != (self.action_dim,) or not np.isfinite(action).all():
+            raise ShiftBenchError(
+                f"task '{self.task.name}' wants {self.action_dim} finite numbers as an action, "
+                f"not {action!r}"
+            )
+        control = self._middle + np.clip(action, -1.0, 1.0).reshape(self._half.shape) * self._half
+        reward, discount = 0.0, 1.0
+        for _ in range(min(self.task.action_repeat, self.task.episode_steps - self.steps)):
+            timestep = self._env.step(control)
+            self.steps += 1
+            reward += timestep.reward
+            if timestep.last():
+                discount = float(timestep.discount)
+                self._done = True
+                break
+        self._done |= self.steps >= self.task.episode_steps
+        self.agent_steps += 1
+        self.scene.sync()
+        self._frame = self._draw()
+        return self._frame, float(reward), self._done, discount
+
+    def render(self) -> np.ndarray:
+        """Return the present frame, uint8 (S, S, 3)."""
+        return self._frame
+
+    def state(self) -> np.ndarray:
+        """Return a copy of the physics state, float64 (n,)."""
+        return self.physics.get_state().copy()
+
+    def close(self) -> None:
+        """Free the graphics side and the simulator."""
+        self._renderer.close()
+        self._env.close()
+
+    def _draw(self) -> np.ndarray:
+        """Draw frame ``agent_steps`` under the present family."""
+        family = self._family
+        if family is None:
+            self.scene.update()
+            return self._renderer.draw()[0]
+        family.step(self.scene, self.agent_steps)
+        self.scene.update()
+        rgb, depth = self._renderer.draw(depth=family.needs_depth)
+        image = family.post(rgb, depth, self.agent_steps)
+        if (
+            not isinstance(image, np.ndarray)
+            or image.dtype != np.uint8
+            or image.shape != (self.scene.height, self.scene.width, 3)
+        ):
+            got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image)
+            raise ShiftBenchError(
+                f"shift family '{self._family_name}' of {FAMILIES.origin(self._family_name)} "
+                f"returned {got} from post, it must return uint8 "
+                f"{(self.scene.height, self.scene.width, 3)}"
+            )
+        return np.ascontiguousarray(image)
+
+
+def _load(task: Task, random: np.random.RandomState) -> tuple[Any, str, Mapping[str, bytes]]:
+    """Load the dm_control environment without a time limit, and the MJCF it was compiled from."""
+    from dm_control import suite
+
+    if (task.domain, task.task) not in suite.ALL_TASKS:
+        domains = sorted({domain for domain, _ in suite.ALL_TASKS})
+        names = sorted(name for domain, name in suite.ALL_TASKS if domain == task.domain)
+        valid = f"tasks of '{task.domain}': {', '.join(names)}" if names else ", ".join(domains)
+        raise ShiftBenchError(
+            f"task '{task.name}': dm_control has no {task.domain}/{task.task}. Valid "
+            f"{valid if names else 'domains: ' + valid}"
+        )
+    with _recorded() as models:
+        env = suite.load(
+            task.domain, task.task, task_kwargs={"random": random, "time_limit": float("inf")}
+        )
+    xml, assets = models[-1]
+    return env, xml.decode() if isinstance(xml, bytes) else xml, assets
+
+
+@contextmanager
+def _recorded() -> Iterator[list[tuple[str | bytes, Mapping[str, bytes]]]]:
+    """Record the MJCF of each physics that is made inside.
+
+    MuJoCo keeps no exact source of a compiled model (what it can save is rounded), and the visual
+    model must be compiled from the same text.
+    """
+    from dm_control.mujoco import Physics
+
+    models: list[tuple[str | bytes, Mapping[str, bytes]]] = []
+    original = Physics.__dict__["from_xml_string"]
+
+    def from_xml_string(cls, xml_string, assets=None):
+        models.append((xml_string, assets or {}))
+        return original.__get__(None, cls)(xml_string, assets)
+
+    Physics.from_xml_string = classmethod(from_xml_string)
+    try:
+        yield models
+    finally:
+        Physics.from_xml_string = original

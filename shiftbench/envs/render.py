@@ -1,0 +1,84 @@
+"""Scene → frame, in the process's one OpenGL context.
+
+A render profile is part of a suite's version: it decides every pixel.
+
+- ``fast``: a buffer of the frame's own size, no multisampling, no shadows, no reflections.
+- ``dm_control``: the model's own settings, which is what `dm_control`'s ``physics.render`` draws.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from shiftbench.envs import gl
+from shiftbench.errors import ShiftBenchError, unknown
+from shiftbench.shifts.scene import Scene
+from shiftbench.specs import RENDER_PROFILES
+
+_SKYBOX = int(mujoco.mjtRndFlag.mjRND_SKYBOX)
+
+
+class Renderer:
+    """Draws one scene.
+
+    Args:
+        scene: what is drawn.
+        profile: one of `shiftbench.specs.RENDER_PROFILES`.
+
+    Raises:
+        ShiftBenchError: no OpenGL backend works, no such profile, or a frame larger than the
+            buffer of the ``dm_control`` profile.
+    """
+
+    def __init__(self, scene: Scene, profile: str = "fast") -> None:
+        if profile not in RENDER_PROFILES:
+            raise unknown("render profile", profile, RENDER_PROFILES)
+        gl.ensure()
+        self._scene = scene
+        height, width = scene.height, scene.width
+        vis = scene.model.vis
+        if profile == "fast":
+            vis.global_.offheight, vis.global_.offwidth = height, width
+            vis.quality.offsamples = vis.quality.shadowsize = 0
+            for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+                scene.mjv.flags[flag] = 0
+        elif height > vis.global_.offheight or width > vis.global_.offwidth:
+            raise ShiftBenchError(
+                f"image size {height} is larger than the buffer of render profile 'dm_control': "
+                f"at most {min(vis.global_.offheight, vis.global_.offwidth)}"
+            )
+        scene.set_clean()
+        self._context = mujoco.MjrContext(scene.model, mujoco.mjtFontScale.mjFONTSCALE_150)
+        self._window = mujoco.MjrRect(0, 0, width, height)
+        self._rgb = np.empty((height, width, 3), np.uint8)
+        self._depth = np.empty((height, width), np.float32)
+
+    def draw(self, depth: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+        """Draw the scene as `Scene.update` left it.
+
+        Args:
+            depth: also read the depth image. The sky is then not drawn (it would leave depths
+                below 1) and its pixels are black.
+
+        Returns:
+            uint8 (H, W, 3) and, where asked for, float32 (H, W) in [0, 1], 1 where nothing is; both
+            contiguous, top row first, the caller's own.
+        """
+        gl.ensure()
+        scene, context = self._scene, self._context
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
+        for texture in scene.stale_textures():
+            mujoco.mjr_uploadTexture(scene.model, context, texture)
+        sky = scene.mjv.flags[_SKYBOX]
+        if depth:
+            scene.mjv.flags[_SKYBOX] = 0
+        mujoco.mjr_render(self._window, scene.mjv, context)
+        scene.mjv.flags[_SKYBOX] = sky
+        mujoco.mjr_readPixels(self._rgb, self._depth if depth else None, self._window, context)
+        # OpenGL's first row is the bottom one.
+        return self._rgb[::-1].copy(), self._depth[::-1].copy() if depth else None
+
+    def close(self) -> None:
+        """Free the buffers and textures on the graphics side."""
+        self._context.free()
