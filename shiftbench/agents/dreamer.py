@@ -1,0 +1,256 @@
+"""The model-based agent: DreamerV3 with any encoder in front of its posterior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+from torchrl.trainers.algorithms.dreamer_v3 import DreamerV3Optimizer
+
+from shiftbench import checkpoints, encoders, finetune, seeding
+from shiftbench.agents.base import Agent
+from shiftbench.agents.world_model import (
+    ActingModel,
+    Config,
+    DreamerModel,
+    mode_one_hot,
+    sample_one_hot,
+)
+from shiftbench.errors import ShiftBenchError
+
+if TYPE_CHECKING:
+    from shiftbench.envs.pixels import PixelEnv
+    from shiftbench.replay import Replay
+
+
+class Latent:
+    """The recurrent state of N environments that run side by side."""
+
+    def __init__(self, model: ActingModel, count: int) -> None:
+        config, device = model.config, next(model.parameters()).device
+        self.state = torch.zeros(count, config.categoricals * config.classes, device=device)
+        self.belief = torch.zeros(count, config.belief, device=device)
+        self.action = torch.zeros(count, model.action_dim, device=device)
+
+    def clear(self, mask: Tensor) -> None:
+        """Forget the environments where ``mask`` (bool (N,)) is True."""
+        for value in (self.state, self.belief, self.action):
+            value[mask] = 0.0
+
+
+class DreamerPolicy:
+    """The deterministic policy: the posterior's and the actor's mode, nothing sampled."""
+
+    def __init__(self, model: ActingModel) -> None:
+        self._model = model.eval()
+        self._latent = Latent(model, 0)
+
+    def reset(self, mask: np.ndarray) -> None:
+        if len(mask) != len(self._latent.state):
+            self._latent = Latent(self._model, len(mask))
+        self._latent.clear(torch.from_numpy(np.asarray(mask, dtype=bool)))
+
+    @torch.no_grad()
+    def act(self, pixels: np.ndarray) -> np.ndarray:
+        model, latent = self._model, self._latent
+        frames = torch.from_numpy(np.ascontiguousarray(pixels)).to(latent.belief.device)
+        latent.belief = model.advance(latent.state, latent.belief, latent.action)
+        logits = model.posterior_logits(latent.belief, model.encode(frames))
+        latent.state = mode_one_hot(logits)
+        features = torch.cat([latent.state, latent.belief], -1)
+        latent.action = model.action_distribution(features)[0]
+        return latent.action.cpu().numpy()
+
+
+class DreamerAgent(Agent):
+    """DreamerV3; see `shiftbench.agents.world_model` and ``docs/dreamer.md``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        overrides = {k: v for k, v in self.spec.options.items() if k in Config.__struct_fields__}
+        self.config = msgspec.convert(overrides, Config)
+        self.train_steps = 0
+        self._acting: ActingModel | None = None
+
+    # -- acting ----------------------------------------------------------------------------------
+
+    def policy(self) -> DreamerPolicy:
+        if self._acting is None:
+            raise ShiftBenchError(f"agent '{self.spec.name}' has neither been trained nor loaded")
+        return DreamerPolicy(self._acting)
+
+    def save(self, path: Path) -> None:
+        """Write the acting model in float16: no decoder, reward head or critic."""
+        if self._acting is None:
+            raise ShiftBenchError(f"agent '{self.spec.name}' has nothing to save")
+        tensors = {
+            name: tensor.half() if tensor.is_floating_point() else tensor
+            for name, tensor in self._acting.state_dict().items()
+        }
+        checkpoints.write(path, tensors, self.meta())
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint says about itself."""
+        return {
+            "agent": msgspec.to_builtins(self.spec),
+            "task": self.task.name,
+            "task_version": self.task.version,
+            "action_dim": self.action_dim,
+            "image_size": self.image_size,
+            "seed": self.seed,
+            "train_steps": self.train_steps,
+            "config": msgspec.to_builtins(self.config),
+        }
+
+    def load(self, path: Path) -> None:
+        """Read an exported policy, in float32 from here on.
+
+        Raises:
+            ShiftBenchError: the file is broken or belongs to another task or agent.
+        """
+        tensors, meta = checkpoints.read(path, self.device)
+        checkpoints.check_fits(path, meta, self)
+        try:
+            self.config = msgspec.convert(meta["config"], Config)
+            self.train_steps = int(meta["train_steps"])
+        except (KeyError, TypeError, msgspec.ValidationError) as error:
+            raise ShiftBenchError(f"--checkpoint {path}: broken description: {error}") from error
+        encoder = encoders.build(self.spec.encoder, image_size=self.image_size, pretrained=False)
+        encoder.pretrained = self.spec.mode != "scratch"
+        acting = ActingModel(encoder, self.action_dim, self.config).to(self.device)
+        expected = acting.state_dict()
+        for name, tensor in expected.items():
+            if name not in tensors or tensors[name].shape != tensor.shape:
+                raise ShiftBenchError(
+                    f"--checkpoint {path}: tensor '{name}' is missing or misshapen"
+                )
+        acting.load_state_dict({name: tensors[name].to(t.dtype) for name, t in expected.items()})
+        self._acting = acting.requires_grad_(False)
+
+    # -- learning --------------------------------------------------------------------------------
+
+    def train(
+        self, make_env: Callable[[], PixelEnv], budget: int, seed: int, run_dir: Path, **options
+    ) -> None:
+        from shiftbench import train
+
+        train.fit(self, make_env, budget, seed, run_dir, **options)
+
+    def begin(self, seed: int) -> None:
+        """Build the networks and the optimiser; every random draw follows ``seed``."""
+        self.seed = seed
+        torch.manual_seed(seeding.seed_of("networks", self.task.name, seed))
+        self.generator = torch.Generator(self.device)
+        self.generator.manual_seed(seeding.seed_of("latents", self.task.name, seed))
+        scratch = self.spec.mode == "scratch"
+        weights = self.spec.options.get("encoder_weights")
+        encoder = encoders.build(
+            self.spec.encoder,
+            weights=Path(weights) if weights else None,
+            image_size=self.image_size,
+            pretrained=not scratch,
+        )
+        plan = finetune.plan(encoder, self.spec.mode, self.spec.options.get("finetune_blocks"))
+        finetune.apply(encoder, plan)
+        discount = 1.0 - self.task.action_repeat / self.config.horizon_env_steps
+        self.model = DreamerModel(
+            encoder, plan, self.action_dim, self.image_size, self.config, discount
+        ).to(self.device)
+        self._acting = self.model.acting
+        self.optimizer = DreamerV3Optimizer(self.model.groups(), warmup_steps=self.config.warmup)
+        self.latent = Latent(self._acting, 1)
+
+    def new_episode(self) -> None:
+        """Forget the past of the environment that collects."""
+        self.latent.clear(torch.ones(1, dtype=torch.bool))
+
+    @torch.no_grad()
+    def explore(self, pixels: np.ndarray, random: bool) -> dict[str, np.ndarray]:
+        """Choose a training action for one uint8 (H, W, 3) frame.
+
+        Args:
+            pixels: the frame.
+            random: draw the action uniformly (before learning starts).
+
+        Returns:
+            ``action`` float32 (A,) in [-1, 1], and the latent that replay stores: ``state`` as
+            class indices (categoricals,), ``belief`` (D,).
+        """
+        model, latent = self._acting, self.latent
+        frame = torch.from_numpy(pixels)[None].to(self.device)
+        latent.belief = model.advance(latent.state, latent.belief, latent.action)
+        logits = model.posterior_logits(latent.belief, model.encode(frame))
+        latent.state = sample_one_hot(logits, self.config.unimix, self.generator)
+        if random:
+            shape = latent.action.shape
+            action = torch.rand(shape, generator=self.generator, device=self.device) * 2.0 - 1.0
+        else:
+            mean, std = model.action_distribution(torch.cat([latent.state, latent.belief], -1))
+            noise = torch.randn(mean.shape, generator=self.generator, device=self.device)
+            action = (mean + std * noise).clamp(-1.0, 1.0)
+        latent.action = action
+        return {
+            "action": action[0].cpu().numpy(),
+            "state": self._classes(latent.state)[0],
+            "belief": latent.belief[0].cpu().numpy(),
+        }
+
+    def _classes(self, state: Tensor) -> np.ndarray:
+        grid = state.unflatten(-1, (self.config.categoricals, self.config.classes))
+        return grid.argmax(-1).to(torch.uint8).cpu().numpy()
+
+    def learn(self, replay: Replay, rng: np.random.Generator) -> dict[str, float]:
+        """Do one update and return its metrics."""
+        model, config = self.model, self.config
+        arrays, index = replay.sample(config.batch, config.length, rng)
+        batch = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+        self.optimizer.zero_grad()
+        loss, parts, states, beliefs = model.model_loss(batch, self.generator)
+        loss.backward()
+        replay.refresh(index, self._classes(states), beliefs.detach().cpu().numpy())
+        starts = torch.randperm(
+            config.batch * config.length, generator=self.generator, device=self.device
+        )[: config.starts]
+        actor, critic, behaviour = model.behaviour_losses(
+            states.detach().flatten(0, 1)[starts],
+            beliefs.detach().flatten(0, 1)[starts],
+            self.generator,
+        )
+        (actor + critic).backward()
+        self.optimizer.step()
+        model.update_slow_critic()
+        parts.update(behaviour, model_loss=loss)
+        return {name: float(value.detach()) for name, value in parts.items()}
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Return everything that learning changes, as flat named tensors."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors.update({f"optimizer.{index}.{k}": v for k, v in state.items()})
+        tensors["generator"] = self.generator.get_state()
+        return tensors
+
+    def training_meta(self) -> dict[str, Any]:
+        """Return the numbers that belong to `training_state`."""
+        return {**self.meta(), "updates": [g["step"] for g in self.optimizer.param_groups]}
+
+    def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Continue from `training_state` and `training_meta`, after `begin`."""
+        self.model.load_state_dict(
+            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        )
+        state = self.optimizer.state_dict()
+        for group, step in zip(state["param_groups"], meta["updates"], strict=True):
+            group["step"] = step
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                state["state"].setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict(state)
+        self.generator.set_state(tensors["generator"].cpu())
+        self.train_steps = int(meta["train_steps"])

@@ -1,0 +1,118 @@
+"""Checkpoint files: safetensors with one JSON document in the header. Never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiftbench.errors import ShiftBenchError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from shiftbench.agents.base import Agent
+
+#: Raised when the meaning of a checkpoint changes; older ones stay loadable, newer are refused.
+SCHEMA = 1
+
+
+def write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write ``tensors`` and ``meta`` so that ``path`` is either the old or the whole new file.
+
+    Raises:
+        ShiftBenchError: the folder cannot be written or the disk is full; an earlier file stays.
+    """
+    from safetensors.torch import save_file
+
+    header = {"shiftbench": json.dumps({"schema": SCHEMA, **meta}, sort_keys=True)}
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            save_file(whole, temporary, metadata=header)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except Exception as error:
+        # safetensors reports a full disk with an exception type of its own.
+        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
+            raise ShiftBenchError(f"{path}: cannot be written: {error}") from error
+        raise
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """Return the JSON document of a checkpoint without loading its tensors or importing torch.
+
+    Raises:
+        ShiftBenchError: missing, truncated, not safetensors, not ours, or of a newer schema.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ShiftBenchError(f"--checkpoint {path}: no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ShiftBenchError(
+            f"--checkpoint {path}: not a complete safetensors file ({error})"
+        ) from error
+    try:
+        meta = json.loads(header["shiftbench"])
+        schema = meta["schema"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ShiftBenchError(f"--checkpoint {path}: not written by shiftbench") from error
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise ShiftBenchError(
+            f"--checkpoint {path}: schema {schema} is newer than this shiftbench's {SCHEMA}: "
+            "install a newer shiftbench"
+        )
+    return meta
+
+
+def check_fits(path: Path, meta: dict[str, Any], agent: Agent) -> None:
+    """Raise ShiftBenchError unless the checkpoint is of this agent, task and image size."""
+    wanted = {
+        "task": agent.task.name,
+        "task_version": agent.task.version,
+        "image_size": agent.image_size,
+        "action_dim": agent.action_dim,
+    }
+    for key, value in wanted.items():
+        if meta.get(key) != value:
+            raise ShiftBenchError(
+                f"--checkpoint {path}: made for {key} {meta.get(key)!r}, not {value!r}"
+            )
+    spec = meta.get("agent")
+    for key in ("algorithm", "encoder", "mode"):
+        made = spec.get(key) if isinstance(spec, dict) else None
+        if made != getattr(agent.spec, key):
+            raise ShiftBenchError(
+                f"--checkpoint {path}: its agent has {key} {made!r}, "
+                f"'{agent.spec.id}' has {getattr(agent.spec, key)!r}"
+            )
+
+
+def read(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the JSON document of a checkpoint. Raises as `read_meta`."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    meta = read_meta(path)
+    try:
+        return load_file(path, device=device), meta
+    except (SafetensorError, OSError) as error:
+        raise ShiftBenchError(f"--checkpoint {path}: cannot be read: {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """Return the hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,117 @@
+"""Sequence replay: every frame once, in a ring on disk, cached by the operating system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from shiftbench.errors import ShiftBenchError
+
+
+class Replay:
+    """A ring of agent steps from which sequences are drawn uniformly.
+
+    Step t holds the frame, the action that led to it, the reward received on the way, whether it is
+    the first of an episode and whether it ended the episode for good, and the agent's latent
+    (``state`` as class indices, ``belief``) after seeing it. A sequence may start anywhere: it
+    begins with the latent stored one step before.
+
+    Files are memory-mapped, so a resumed run finds its data without loading it; only `count` has
+    to be remembered by the checkpoint.
+
+    Args:
+        folder: where the arrays live; made if missing.
+        capacity: most steps held; the oldest are overwritten.
+        image_size: height and width of a frame in pixels.
+        action_dim: number of action dimensions A.
+        belief: size of the belief D.
+        categoricals, classes: shape of the stochastic state.
+        count: steps ever added, where a run is resumed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        capacity: int,
+        image_size: int,
+        action_dim: int,
+        belief: int,
+        categoricals: int,
+        classes: int,
+        count: int = 0,
+    ) -> None:
+        self.capacity, self.count, self.classes = capacity, count, classes
+        layout = {
+            "pixels": ((image_size, image_size, 3), np.uint8),
+            "action": ((action_dim,), np.float32),
+            "reward": ((), np.float32),
+            "first": ((), np.bool_),
+            "terminal": ((), np.bool_),
+            "state": ((categoricals,), np.uint8),
+            "belief": ((belief,), np.float16),
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.arrays = {
+                name: _open(folder / f"{name}.bin", (capacity, *shape), dtype)
+                for name, (shape, dtype) in layout.items()
+            }
+        except OSError as error:
+            raise ShiftBenchError(f"{folder}: the replay cannot be stored: {error}") from error
+
+    def __len__(self) -> int:
+        """Steps held."""
+        return min(self.count, self.capacity)
+
+    def add(self, **step: np.ndarray | float | bool) -> None:
+        """Append one agent step: one value for every array of the class docstring."""
+        index = self.count % self.capacity
+        for name, array in self.arrays.items():
+            array[index] = step[name]
+        self.count += 1
+
+    def sample(
+        self, batch: int, length: int, rng: np.random.Generator
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Draw ``batch`` sequences of ``length`` steps.
+
+        Returns:
+            arrays of shape (batch, length, ...) and under ``state`` (batch, S) one-hot float32 and
+            ``belief`` (batch, D) float32 the latent before the first step; and the steps' indices,
+            int64 (batch, length), for `refresh`.
+
+        Raises:
+            ValueError: fewer than ``length + 1`` steps are held.
+        """
+        oldest = self.count - len(self)
+        if len(self) < length + 1:
+            raise ValueError(f"{len(self)} steps held, {length + 1} needed")
+        # The oldest step has no latent before it that is still held.
+        start = rng.integers(oldest + 1, self.count - length + 1, size=batch)
+        index = (start[:, None] + np.arange(length)) % self.capacity
+        result = {
+            name: array[index]
+            for name, array in self.arrays.items()
+            if name not in ("state", "belief")
+        }
+        before = (start - 1) % self.capacity
+        classes = self.arrays["state"][before]
+        result["state"] = np.eye(self.classes, dtype=np.float32)[classes].reshape(batch, -1)
+        result["belief"] = self.arrays["belief"][before].astype(np.float32)
+        return result, index
+
+    def refresh(self, index: np.ndarray, state: np.ndarray, belief: np.ndarray) -> None:
+        """Store newer latents: state int (B, T, categoricals), belief float (B, T, D)."""
+        self.arrays["state"][index] = state
+        self.arrays["belief"][index] = belief
+
+    def flush(self) -> None:
+        """Write everything to disk."""
+        for array in self.arrays.values():
+            array.flush()
+
+
+def _open(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
+    mode = "r+" if path.exists() else "w+"
+    return np.memmap(path, dtype=dtype, mode=mode, shape=shape)

@@ -1,0 +1,301 @@
+"""The only training loop: clean pixels, one environment, sequence replay, resumable.
+
+A run lives in one folder::
+
+    policy.safetensors     the policy that is scored (float16), rewritten at every checkpoint
+    training.safetensors   networks, optimiser, random state, counters: what resuming needs
+    curve.csv              one row an episode
+    replay/                memory-mapped frames
+
+Checkpoints fall between episodes, so a resumed run repeats nothing and skips nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from shiftbench import checkpoints, seeding
+from shiftbench.errors import ShiftBenchError
+from shiftbench.evaluate import rollout
+from shiftbench.files import write_text
+from shiftbench.replay import Replay
+
+if TYPE_CHECKING:
+    from shiftbench.agents.base import Policy
+    from shiftbench.agents.world_model import Config
+    from shiftbench.envs.pixels import PixelEnv
+    from shiftbench.specs import Task
+
+POLICY = "policy.safetensors"
+TRAINING = "training.safetensors"
+CURVE = "curve.csv"
+
+#: What must not change when a run is resumed, as keys of its description.
+FIXED = ("agent", "task", "task_version", "image_size", "seed", "config")
+
+
+class Learner(Protocol):
+    """What the loop needs of an agent that learns from replay; `DreamerAgent` is one."""
+
+    task: Task
+    config: Config
+    train_steps: int
+    image_size: int
+    action_dim: int
+
+    def begin(self, seed: int) -> None: ...
+    def new_episode(self) -> None: ...
+    def explore(self, pixels: np.ndarray, random: bool) -> dict[str, np.ndarray]: ...
+    def learn(self, replay: Replay, rng: np.random.Generator) -> dict[str, float]: ...
+    def policy(self) -> Policy: ...
+    def save(self, path: Path) -> None: ...
+    def training_state(self) -> dict[str, Any]: ...
+    def training_meta(self) -> dict[str, Any]: ...
+    def restore(self, tensors: dict[str, Any], meta: dict[str, Any]) -> None: ...
+
+
+class Clock:
+    """Wall-clock seconds by kind of work."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, kind: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[kind] = self.seconds.get(kind, 0.0) + time.perf_counter() - start
+
+    def summary(self) -> str:
+        """Return the share of each kind, largest first."""
+        total = sum(self.seconds.values()) or 1.0
+        parts = sorted(self.seconds.items(), key=lambda item: -item[1])
+        return ", ".join(f"{kind} {100 * value / total:.0f} %" for kind, value in parts)
+
+
+def fit(
+    agent: Learner,
+    make_env: Callable[[], PixelEnv],
+    budget: int,
+    seed: int,
+    run_dir: Path,
+    *,
+    eval_every: int = 5_000,
+    eval_episodes: int = 3,
+    progress: bool = True,
+) -> None:
+    """Train ``agent`` until it has seen ``budget`` environment steps, resuming where it stopped.
+
+    Args:
+        agent: the learner.
+        make_env: makes the environment, for training and for the periodic evaluation in turn.
+        budget: environment steps in total, rounded up to whole episodes.
+        seed: training seed.
+        run_dir: folder of the run.
+        eval_every: environment steps between evaluations of the deterministic policy on clean
+            validation episodes, which are not those of the benchmark.
+        eval_episodes: episodes of one such evaluation.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        ShiftBenchError: the run in ``run_dir`` was started with other settings (the first
+            difference is named), a loss is not finite, or the folder cannot be written.
+    """
+    task, config = agent.task, agent.config
+    agent.begin(seed)
+    rows, counters = _resume(agent, run_dir)
+    if agent.train_steps >= budget:
+        return
+    replay = Replay(
+        run_dir / "replay",
+        config.replay_capacity,
+        agent.image_size,
+        agent.action_dim,
+        config.belief,
+        config.categoricals,
+        config.classes,
+        count=counters["replay"],
+    )
+    rng = seeding.rng(seeding.seed_of("replay", task.name, seed))
+    if counters["rng"]:
+        rng.bit_generator.state = counters["rng"]
+    env = make_env()
+    clock, started = Clock(), time.perf_counter()
+    first_step = agent.train_steps
+    bar = tqdm(
+        total=budget,
+        initial=agent.train_steps,
+        unit="step",
+        desc=f"train {task.name}",
+        disable=not progress,
+        smoothing=0.05,
+        mininterval=1.0,
+    )
+    try:
+        while agent.train_steps < budget:
+            row = _episode(agent, env, replay, rng, counters, clock, bar)
+            row["minutes"] = counters["seconds"] / 60.0
+            if agent.train_steps // eval_every > counters["evaluations"]:
+                counters["evaluations"] = agent.train_steps // eval_every
+                with clock("evaluation"):
+                    row["eval_return"] = _validate(agent, env, eval_episodes)
+                bar.write(
+                    f"{task.name}: {agent.train_steps} steps, {counters['updates']} updates, "
+                    f"return {row['eval_return']:.1f}, {row['minutes']:.1f} min",
+                    file=bar.fp,
+                )
+            rows.append(row)
+            with clock("checkpoint"):
+                _checkpoint(agent, run_dir, rows, counters, replay, rng)
+    finally:
+        bar.close()
+        env.close()
+    if progress:
+        speed = (agent.train_steps - first_step) / (time.perf_counter() - started)
+        tqdm.write(f"{task.name}: {speed:.0f} environment steps/s; {clock.summary()}", file=bar.fp)
+
+
+def _episode(
+    agent: Learner,
+    env: PixelEnv,
+    replay: Replay,
+    rng: np.random.Generator,
+    counters: dict[str, Any],
+    clock: Clock,
+    bar: tqdm,
+) -> dict[str, Any]:
+    """Collect one episode, learning on the way, and return its row of the curve."""
+    task, config = agent.task, agent.config
+    began = time.perf_counter()
+    losses: dict[str, list[float]] = {}
+    with clock("environment"):
+        seed = seeding.train_seed(task.name, task.version, agent.seed, counters["episodes"])
+        pixels = env.reset(seed)
+    agent.new_episode()
+    action = np.zeros(agent.action_dim, dtype=np.float32)
+    reward = total = 0.0
+    discount, done, length = 1.0, False, 0
+    while True:
+        with clock("acting"):
+            step = agent.explore(pixels, random=agent.train_steps < config.prefill_env_steps)
+        replay.add(
+            pixels=pixels,
+            action=action,
+            reward=reward,
+            first=length == 0,
+            terminal=discount == 0.0,
+            state=step["state"],
+            belief=step["belief"],
+        )
+        if done:
+            break
+        action = step["action"]
+        with clock("environment"):
+            pixels, reward, done, discount = env.step(action)
+        total += reward
+        length += 1
+        counters["agent_steps"] += 1
+        before, agent.train_steps = agent.train_steps, counters["env_steps"] + env.steps
+        bar.update(agent.train_steps - before)
+        ready = agent.train_steps >= config.prefill_env_steps and len(replay) > config.length
+        if ready and counters["agent_steps"] % config.update_every == 0:
+            with clock("learning"):
+                metrics = agent.learn(replay, rng)
+            counters["updates"] += 1
+            for name, value in metrics.items():
+                losses.setdefault(name, []).append(value)
+            if not math.isfinite(metrics["model_loss"] + metrics["actor_loss"]):
+                raise ShiftBenchError(
+                    f"training {task.name}: a loss is not finite at environment step "
+                    f"{agent.train_steps} ({metrics}); the last good checkpoint is the one of "
+                    f"step {counters['env_steps']}"
+                )
+    counters["episodes"] += 1
+    counters["env_steps"] = agent.train_steps
+    counters["seconds"] += time.perf_counter() - began
+    bar.set_postfix_str(f"return {total:.0f}, {counters['updates']} updates")
+    return {
+        "env_steps": agent.train_steps,
+        "updates": counters["updates"],
+        "train_return": total,
+        **{name: float(np.mean(values)) for name, values in losses.items()},
+    }
+
+
+def _validate(agent: Learner, env: PixelEnv, episodes: int) -> float:
+    """Return the mean return of the deterministic policy on clean validation episodes."""
+    task = agent.task
+    seeds = [seeding.seed_of("validation", task.name, task.version, i) for i in range(episodes)]
+    results = rollout(agent.policy(), env, seeds)
+    return float(np.mean([result.episode_return for result in results]))
+
+
+def _resume(agent: Learner, run_dir: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Restore ``agent`` from the run's checkpoint, if there is one."""
+    fresh = {
+        "episodes": 0,
+        "env_steps": 0,
+        "agent_steps": 0,
+        "updates": 0,
+        "evaluations": 0,
+        "seconds": 0.0,
+        "replay": 0,
+        "rng": None,
+    }
+    path = run_dir / TRAINING
+    if not path.exists():
+        return [], fresh
+    tensors, meta = checkpoints.read(path)
+    now = json.loads(json.dumps(agent.training_meta()))
+    for key in FIXED:
+        difference = _first_difference(meta.get(key), now[key], key)
+        if difference:
+            raise ShiftBenchError(
+                f"{run_dir}: the run there was started with {difference}; "
+                "give another --out or delete the folder to start anew"
+            )
+    agent.restore(tensors, meta)
+    return meta["curve"], meta["counters"]
+
+
+def _first_difference(old: Any, new: Any, name: str) -> str:
+    """Return ``"<name> <old>, not <new>"`` for the first leaf that differs, or ``""``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            found = _first_difference(old.get(key), new.get(key), f"{name}.{key}")
+            if found:
+                return found
+        return ""
+    return "" if old == new else f"{name} {old!r}, not {new!r}"
+
+
+def _checkpoint(
+    agent: Learner,
+    run_dir: Path,
+    rows: list[dict[str, Any]],
+    counters: dict[str, Any],
+    replay: Replay,
+    rng: np.random.Generator,
+) -> None:
+    """Write the policy, the curve, then the training state: each whole or not at all."""
+    counters.update(replay=replay.count, rng=rng.bit_generator.state)
+    agent.save(run_dir / POLICY)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with write_text(run_dir / CURVE) as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    meta = {**agent.training_meta(), "counters": counters, "curve": rows}
+    checkpoints.write(run_dir / TRAINING, agent.training_state(), meta)
