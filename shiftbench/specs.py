@@ -154,7 +154,7 @@ class Shift(Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def parse(cls, text: str, suite: Suite, flag: str = "--shift") -> list[Shift]:
-        """Read ``none``, ``all``, ``LEVEL`` (all families), ``FAMILY`` (all levels), ``FAMILY:LEVEL``.
+        """Read ``none``, ``all``, ``LEVEL`` (every family), ``FAMILY`` or ``FAMILY:LEVEL``.
 
         A family outside the suite may be named explicitly.
 
@@ -197,6 +197,7 @@ class AgentSpec(Struct, frozen=True, forbid_unknown_fields=True):
         algorithm: name in the algorithms registry.
         encoder: ``cnn``, ``synth``, ``timm:<name>`` or a registered one.
         mode: fine-tuning mode, a key of `shiftbench.finetune.MODES`.
+        weights: path of the encoder's weight file where the user gave one.
         options: what was overridden with respect to the named agent; part of the id.
     """
 
@@ -204,6 +205,7 @@ class AgentSpec(Struct, frozen=True, forbid_unknown_fields=True):
     algorithm: str
     encoder: str = "cnn"
     mode: str = "scratch"
+    weights: str = ""
     options: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property

@@ -1,0 +1,83 @@
+"""The named agents: one table, extended by installed plugins.
+
+A plugin adds an algorithm with the entry-point group ``shiftbench.algorithms`` (a subclass of
+`shiftbench.agents.base.Agent`) and a named agent with ``shiftbench.agents`` (an
+`shiftbench.specs.AgentSpec`). Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shiftbench.errors import ShiftBenchError
+from shiftbench.registry import ALGORITHMS, ENCODERS, Registry
+from shiftbench.specs import AgentSpec
+
+AGENTS = Registry(
+    "agent",
+    {
+        spec.name: spec
+        for spec in (
+            AgentSpec("scratch", "dreamer", "cnn", "scratch"),
+            AgentSpec("pvm-frozen", "dreamer", "synth", "frozen"),
+            AgentSpec("pvm-partial", "dreamer", "synth", "partial"),
+            AgentSpec("pvm-full", "dreamer", "synth", "full"),
+            AgentSpec("pvm-lowlr", "dreamer", "synth", "lowlr"),
+            AgentSpec("random", "random", "none", "scratch"),
+        )
+    },
+)
+
+
+def resolve(
+    name: str,
+    *,
+    encoder: str | None = None,
+    encoder_weights: Path | None = None,
+    finetune_blocks: int | None = None,
+) -> AgentSpec:
+    """Return the named agent with its overrides, which become part of its id.
+
+    Args:
+        name: a name in `AGENTS`.
+        encoder: another encoder, as ``cnn``, ``synth``, ``timm:<name>`` or a registered one.
+        encoder_weights: a safetensors file; its hash enters the id, its path does not.
+        finetune_blocks: how many of the last blocks train in mode ``partial``.
+
+    Raises:
+        ShiftBenchError: an unknown agent or encoder, or an override that has no effect.
+    """
+    spec = AGENTS.get(name, "--agent")
+    if not isinstance(spec, AgentSpec):
+        raise ShiftBenchError(f"agent '{name}' from {AGENTS.origin(name)} is not an AgentSpec")
+    if spec.algorithm not in ALGORITHMS:
+        ALGORITHMS.get(spec.algorithm)
+    options: dict[str, Any] = dict(spec.options)
+    if encoder is not None and encoder != spec.encoder:
+        if not encoder.startswith("timm:"):
+            ENCODERS.get(encoder, "--encoder")
+        options["encoder"] = encoder
+    if encoder_weights is not None:
+        if spec.mode == "scratch":
+            raise ShiftBenchError(
+                f"--encoder-weights: agent '{name}' trains its encoder from scratch"
+            )
+        if not encoder_weights.is_file():
+            raise ShiftBenchError(f"--encoder-weights {encoder_weights}: no such file")
+        options["weights"] = hashlib.sha256(encoder_weights.read_bytes()).hexdigest()[:12]
+    if finetune_blocks is not None:
+        if spec.mode != "partial":
+            raise ShiftBenchError(
+                f"--finetune-blocks: agent '{name}' has mode '{spec.mode}', not 'partial'"
+            )
+        options["finetune_blocks"] = finetune_blocks
+    return msgspec.structs.replace(
+        spec,
+        encoder=encoder or spec.encoder,
+        weights=str(encoder_weights) if encoder_weights else "",
+        options=options,
+    )

@@ -72,6 +72,7 @@ class DreamerAgent(Agent):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.device = _device(self.device)
         overrides = {k: v for k, v in self.spec.options.items() if k in Config.__struct_fields__}
         self.config = msgspec.convert(overrides, Config)
         self.train_steps = 0
@@ -97,7 +98,7 @@ class DreamerAgent(Agent):
     def meta(self) -> dict[str, Any]:
         """What a checkpoint says about itself."""
         return {
-            "agent": msgspec.to_builtins(self.spec),
+            "agent": {**msgspec.to_builtins(self.spec), "weights": ""},
             "task": self.task.name,
             "task_version": self.task.version,
             "action_dim": self.action_dim,
@@ -148,10 +149,9 @@ class DreamerAgent(Agent):
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(seeding.seed_of("latents", self.task.name, seed))
         scratch = self.spec.mode == "scratch"
-        weights = self.spec.options.get("encoder_weights")
         encoder = encoders.build(
             self.spec.encoder,
-            weights=Path(weights) if weights else None,
+            weights=Path(self.spec.weights) if self.spec.weights else None,
             image_size=self.image_size,
             pretrained=not scratch,
         )
@@ -254,3 +254,19 @@ class DreamerAgent(Agent):
         self.optimizer.load_state_dict(state)
         self.generator.set_state(tensors["generator"].cpu())
         self.train_steps = int(meta["train_steps"])
+
+
+def _device(name: str) -> str:
+    """Turn ``auto`` into the best device there is, and check any other.
+
+    Raises:
+        ShiftBenchError: torch does not know the device or cannot use it here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ShiftBenchError(f"--device {name}: torch cannot use it: {reason}") from error
+    return name
