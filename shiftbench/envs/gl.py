@@ -14,9 +14,12 @@ import importlib
 import os
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shiftbench.errors import ShiftBenchError
+
+if TYPE_CHECKING:
+    import mujoco
 
 #: Names that MuJoCo understands in ``MUJOCO_GL`` → module with a ``GLContext``.
 MODULES = {
@@ -30,6 +33,8 @@ MODULES = {
 #: Platform (`sys.platform`) → backends in the order in which they are tried.
 ORDER = {"linux": ("egl", "osmesa"), "darwin": ("cgl",)}
 
+_VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
+
 _HELP = (
     "no OpenGL backend works here ({reasons}). On Debian: apt-get install libegl1 libgl1-mesa-dri "
     "(EGL) or libosmesa6 (software); MUJOCO_GL=egl or MUJOCO_GL=osmesa chooses one"
@@ -37,17 +42,20 @@ _HELP = (
 
 _context: Any = None
 _backend = ""
-_thread = 0
+_owner = (0, 0)
 
 
 def backend() -> str:
-    """Return the backend in use, opening the context where there is none yet."""
-    ensure()
+    """Return the name of the backend in use, opening the context where there is none yet."""
+    make_current()
     return _backend
 
 
-def ensure() -> None:
-    """Make the process's context where there is none yet.
+def make_current() -> None:
+    """Make the process's context current, opening it where there is none yet.
+
+    Costs 6 µs, so it stands before every frame: whoever draws with another context in between, such
+    as dm_control's own renderer, does no harm to ours.
 
     Raises:
         ShiftBenchError: no backend works, or the context belongs to another thread or to the
@@ -55,16 +63,30 @@ def ensure() -> None:
     """
     if _context is None:
         _open_first()
-    elif _thread != threading.get_ident():
+    elif _owner != (os.getpid(), threading.get_ident()):
         raise ShiftBenchError(
-            "environments must be used in the thread that made the first one: "
-            "OpenGL has one context a process (start further processes with 'spawn')"
+            "frames are drawn only by the process and the thread that drew the first one: OpenGL "
+            "has one context a process (start further processes with 'spawn', not 'fork')"
         )
+    else:
+        _context.make_current()
+
+
+def drawing_context(model: mujoco.MjModel) -> mujoco.MjrContext:
+    """Upload a model's meshes, textures and an offscreen buffer of the size in ``model.vis``.
+
+    Several may live in the one OpenGL context. ``free()`` releases one early.
+    """
+    import mujoco
+
+    make_current()
+    # The font scale that dm_control uses; text is never drawn.
+    return mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
 
 
 def _open_first() -> None:
     """Open the first backend that works, and tell dm_control which one that was."""
-    global _context, _backend, _thread
+    global _context, _backend, _owner
     chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
     if chosen and chosen not in MODULES:
         raise ShiftBenchError(
@@ -72,7 +94,10 @@ def _open_first() -> None:
         )
     reasons = []
     for name in (chosen,) if chosen else ORDER.get(sys.platform, ("glfw",)):
-        before = os.environ.get("PYOPENGL_PLATFORM")
+        before = {key: os.environ.get(key) for key in _VARIABLES}
+        # MuJoCo's loader of OpenGL functions reads it, and so does dm_control when it is imported:
+        # another answer there would ask PyOpenGL for two platforms.
+        os.environ["MUJOCO_GL"] = name
         try:
             _context = _open(name)
         # A missing driver shows as anything from AttributeError inside PyOpenGL to GLError.
@@ -80,17 +105,18 @@ def _open_first() -> None:
             reasons.append(f"{name}: {str(error).splitlines()[0] if str(error) else repr(error)}")
             _forget(before)
             continue
-        _backend, _thread = name, threading.get_ident()
-        # dm_control picks its backend when it is imported; the same one, or PyOpenGL would be
-        # asked for two platforms.
-        os.environ["MUJOCO_GL"] = name
+        # It lives as long as the process. Freed by Python's teardown it would complain that the
+        # display is gone already, for dm_control closes the display it shares with us.
+        _context.free = lambda: None
+        _backend, _owner = name, (os.getpid(), threading.get_ident())
         return
     raise ShiftBenchError(_HELP.format(reasons="; ".join(reasons)))
 
 
 def _open(name: str) -> Any:
-    """Make a context of backend ``name`` current and read a pixel back from it."""
+    """Make a context of backend ``name`` current, and draw in it to see that it works."""
     import mujoco
+    import numpy as np
 
     context = importlib.import_module(MODULES[name]).GLContext(64, 64)
     context.make_current()
@@ -98,17 +124,10 @@ def _open(name: str) -> Any:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     scene = mujoco.MjvScene(model, maxgeom=4)
+    everything = mujoco.mjtCatBit.mjCAT_ALL
     mujoco.mjv_updateScene(
-        model,
-        data,
-        mujoco.MjvOption(),
-        None,
-        mujoco.MjvCamera(),
-        mujoco.mjtCatBit.mjCAT_ALL,
-        scene,
+        model, data, mujoco.MjvOption(), None, mujoco.MjvCamera(), everything, scene
     )
-    import numpy as np
-
     window = mujoco.MjrRect(0, 0, 16, 16)
     pixels = np.zeros((16, 16, 3), np.uint8)
     drawing = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
@@ -131,12 +150,13 @@ _PROBE = """
 """
 
 
-def _forget(platform: str | None) -> None:
+def _forget(environment: dict[str, str | None]) -> None:
     """Undo the import of PyOpenGL for a backend that failed: it binds to one platform for good."""
     for module in list(sys.modules):
         if module.split(".")[0] == "OpenGL" or module in MODULES.values():
             del sys.modules[module]
-    if platform is None:
-        os.environ.pop("PYOPENGL_PLATFORM", None)
-    else:
-        os.environ["PYOPENGL_PLATFORM"] = platform
+    for key, value in environment.items():
+        if value is None:
+            os.environ.pop(key, None)
+        else:
+            os.environ[key] = value

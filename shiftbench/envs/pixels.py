@@ -37,7 +37,7 @@ class PixelEnv:
     """
 
     def __init__(self, task: Task, *, image_size: int = 64, render: str = "fast") -> None:
-        gl.ensure()  # before dm_control is imported, which chooses a backend then
+        gl.make_current()  # before dm_control is imported, which chooses a backend then
         from shiftbench.envs.render import Renderer
         from shiftbench.shifts.scene import Scene
 

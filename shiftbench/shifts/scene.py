@@ -111,6 +111,8 @@ class Scene:
         self._texture_of = {
             m: int(self.model.mat_texid[m, _RGB]) for m in self.spare_2d + self.spare_cube
         }
+        self._clean = clean
+        self._stale_hfields: list[int] = []
         self._filled: set[int] = set()
         self._stale: set[int] = set()
 
@@ -150,12 +152,20 @@ class Scene:
         self._flags = self.mjv.flags.copy()
         self._vis = _read_vis(self.model)
 
+    def stale_hfields(self) -> list[int]:
+        """Return the ids of the height fields that changed since the last call."""
+        stale, self._stale_hfields = self._stale_hfields, []
+        return stale
+
     def restore(self) -> None:
         """Undo every edit: the next frame is bit-identical to the clean one."""
         for edited, clean in self._mirrored:
             edited[...] = clean
         for edited, clean in self._spare_rows:
             edited[...] = clean
+        if not np.array_equal(self.model.hfield_data, self._clean.hfield_data):
+            self.model.hfield_data[:] = self._clean.hfield_data
+            self._stale_hfields = list(range(self.model.nhfield))
         for material in self._filled:
             self._texture(material)[:] = 255
         self._stale |= self._filled
