@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiftbench.errors import ShiftBenchError
+from shiftbench.files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,25 +25,16 @@ def write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     Raises:
         ShiftBenchError: the folder cannot be written or the disk is full; an earlier file stays.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     header = {"shiftbench": json.dumps({"schema": SCHEMA, **meta}, sort_keys=True)}
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
+    with replacing(path) as temporary:
         try:
             save_file(whole, temporary, metadata=header)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except Exception as error:
-        # safetensors reports a full disk with an exception type of its own.
-        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
-            raise ShiftBenchError(f"{path}: cannot be written: {error}") from error
-        raise
+        except SafetensorError as error:  # what a full disk is reported as
+            raise OSError(error) from error
 
 
 def read_meta(path: Path) -> dict[str, Any]:

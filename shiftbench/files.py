@@ -7,31 +7,32 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from shiftbench.errors import ShiftBenchError
 
 
 @contextmanager
-def write_text(path: Path) -> Iterator[IO[str]]:
-    """Open a text file for writing that replaces ``path`` only when the block ends well.
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file that becomes ``path`` when the block ends well.
+
+    Until then, and for ever if the block fails, ``path`` is what it was. Folders are made.
 
     Raises:
-        ShiftBenchError: the folder cannot be written or the disk is full; an earlier file stays.
+        ShiftBenchError: the folder cannot be written or the disk is full.
     """
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
-    except OSError as error:
-        raise ShiftBenchError(f"{path}: cannot be written: {error}") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except OSError as error:
         raise ShiftBenchError(f"{path}: cannot be written: {error}") from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

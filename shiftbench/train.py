@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from tqdm import tqdm
 from shiftbench import checkpoints, seeding
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import rollout
-from shiftbench.files import write_text
+from shiftbench.files import replacing
 from shiftbench.replay import Replay
 
 if TYPE_CHECKING:
@@ -167,6 +168,38 @@ def fit(
         tqdm.write(f"{task.name}: {speed:.0f} environment steps/s; {clock.summary()}", file=bar.fp)
 
 
+def seconds_per_step(agent: Learner, env: PixelEnv, updates: int = 3) -> float:
+    """Measure what an environment step of training costs here, in seconds.
+
+    A few updates of this very agent are timed on its own random episode; nothing is kept.
+
+    Args:
+        agent: the learner; it begins anew.
+        env: its environment.
+        updates: how many to time, after one that warms up.
+    """
+    agent.begin(0)
+    config = agent.config
+    with tempfile.TemporaryDirectory(prefix="shiftbench-") as folder:
+        shape = (config.belief, config.categoricals, config.classes)
+        capacity = agent.task.agent_steps + 2
+        replay = Replay(Path(folder), capacity, agent.image_size, agent.action_dim, *shape)
+        rng = seeding.rng(0)
+        start = time.perf_counter()
+        pixels, done, reward = env.reset(0), False, 0.0
+        while not done:
+            step = agent.explore(pixels, random=True)
+            replay.add(pixels=pixels, reward=reward, first=len(replay) == 0, terminal=False, **step)
+            pixels, reward, done, _ = env.step(step["action"])
+        acting = (time.perf_counter() - start) / env.steps
+        agent.learn(replay, rng)
+        start = time.perf_counter()
+        for _ in range(updates):
+            agent.learn(replay, rng)
+        update = (time.perf_counter() - start) / updates
+    return acting + update / (config.update_every * agent.task.action_repeat)
+
+
 def _episode(
     agent: Learner,
     env: PixelEnv,
@@ -293,7 +326,7 @@ def _checkpoint(
     counters.update(replay=replay.count, rng=rng.bit_generator.state)
     agent.save(run_dir / POLICY)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with write_text(run_dir / CURVE) as file:
+    with replacing(run_dir / CURVE) as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)

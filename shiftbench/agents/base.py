@@ -66,6 +66,10 @@ class Agent:
         """Train up to ``budget`` environment steps in total, resuming from ``run_dir``."""
         raise NotImplementedError(f"agent '{self.spec.name}' cannot be trained")
 
+    def seconds_per_step(self, env: PixelEnv) -> float:
+        """Return the expected training time of one environment step in seconds, NaN if unknown."""
+        return float("nan")
+
     def policy(self) -> Policy:
         """Return the policy that is scored."""
         raise NotImplementedError

@@ -142,6 +142,11 @@ class DreamerAgent(Agent):
 
         train.fit(self, make_env, budget, seed, run_dir, **options)
 
+    def seconds_per_step(self, env: PixelEnv) -> float:
+        from shiftbench import train
+
+        return train.seconds_per_step(self, env)
+
     def begin(self, seed: int) -> None:
         """Build the networks and the optimiser; every random draw follows ``seed``."""
         self.seed = seed

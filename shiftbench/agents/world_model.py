@@ -43,6 +43,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     decoder_channels: tuple[int, int, int] = (48, 32, 32)
     unimix: float = 0.01  # the paper's
     free_nats: float = 1.0  # the paper's
+    image_weight: float = 1.0  # the paper's
     dynamics_weight: float = 1.0  # the paper's
     representation_weight: float = 0.1  # the paper's
     batch: int = 16
@@ -386,7 +387,7 @@ class DreamerModel(nn.Module):
             self.continuation(features).squeeze(-1), 1.0 - batch["terminal"].float()
         )
         loss = (
-            image
+            config.image_weight * image
             + reward
             + continuation
             + config.dynamics_weight * dynamics

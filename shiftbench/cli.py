@@ -1,0 +1,245 @@
+"""The command line: parse, call, print. Everything heavy is imported inside the commands.
+
+Data goes to stdout, progress and notes to stderr. Exit codes: 0 done, 1 a check failed, 2 bad input
+or environment, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shiftbench import __version__
+from shiftbench.errors import ShiftBenchError
+
+PATH = click.Path(path_type=Path)
+
+
+def options(*decorators: Callable) -> Callable:
+    """Join options that several commands share into one decorator."""
+
+    def decorate(command: Callable) -> Callable:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+suite_options = options(
+    click.option("--suite", default="mini", show_default=True, help="Suite to use."),
+    click.option("--suite-file", type=PATH, help="TOML with further suites, one table each."),
+    click.option("--tasks-dir", type=PATH, multiple=True, help="Folder with further task files."),
+)
+agent_options = options(
+    click.option("--encoder", help="Another encoder: cnn, synth, timm:<name> or a plugin's."),
+    click.option("--encoder-weights", type=PATH, help="Weights of the encoder (safetensors)."),
+    click.option("--finetune-blocks", type=click.IntRange(min=1), help="Blocks that train (partial)."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
+    click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, default=(0,),
+                 show_default=True, help="Training seed; repeatable."),
+)  # fmt: skip
+out_option = click.option(
+    "--out", type=PATH, default=Path("runs"), show_default=True, help="Folder for what is written."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="shiftbench")
+def cli() -> None:
+    """How much of a visual policy survives when the picture changes."""
+
+
+# -- looking around ------------------------------------------------------------------------------
+
+
+@cli.command("list")
+@click.argument("what", type=click.Choice(["tasks", "suites", "shifts", "agents", "encoders"]))
+@suite_options
+@json_option
+def list_(what: str, suite: str, suite_file: Path, tasks_dir: tuple, as_json: bool) -> None:
+    """List what is registered, plugins included."""
+    from shiftbench import listing
+
+    rows = listing.rows(what, suite, suite_file, tasks_dir)
+    click.echo(json.dumps(rows, indent=2) if as_json else listing.table(rows))
+
+
+@cli.group()
+def tasks() -> None:
+    """Work on task definitions."""
+
+
+@tasks.command()
+@suite_options
+@click.option("--task", "names", multiple=True, help="Task; repeatable. Default: the suite's.")
+@click.option("--episodes", type=click.IntRange(min=2), default=100, show_default=True)
+@json_option
+def anchors(
+    suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, episodes: int, as_json: bool
+) -> None:
+    """Measure the random policy's return, the lower end of the score scale."""
+    from shiftbench import jobs
+
+    rows = jobs.measure_anchors(
+        jobs.select_tasks(suite, suite_file, tasks_dir, names)[1], episodes, progress=not as_json
+    )
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(
+            f"{row['task']}-v{row['task_version']}: random {row['mean']:.2f} ± "
+            f"{row['standard_error']:.2f} (standard error, {row['episodes']} episodes); "
+            f"the task file says {row['in_file']:.2f}"
+        )
+
+
+@cli.command()
+@suite_options
+@click.option("--task", "names", multiple=True, help="Task; repeatable. Default: the suite's.")
+@click.option("--shift", "shifts", multiple=True, default=("all",), show_default=True,
+              help="LEVEL, FAMILY, FAMILY:LEVEL or all; repeatable.")  # fmt: skip
+@click.option("--episode", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--out", type=PATH, default=Path("preview"), show_default=True)
+def preview(
+    suite: str,
+    suite_file: Path,
+    tasks_dir: tuple,
+    names: tuple,
+    shifts: tuple,
+    episode: int,
+    out: Path,
+) -> None:
+    """Draw a contact sheet for each task: families × levels."""
+    from shiftbench import jobs
+
+    for path in jobs.preview(suite, suite_file, tasks_dir, names, shifts, episode, out):
+        click.echo(path)
+
+
+@cli.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Say what works here, what is missing and how to get it."""
+    from shiftbench import doctor as examine
+
+    report = examine.examine()
+    click.echo(json.dumps(report, indent=2) if as_json else examine.render(report))
+    if report["missing"]:
+        sys.exit(2)
+
+
+# -- the work ------------------------------------------------------------------------------------
+
+
+@cli.command()
+@suite_options
+@agent_options
+@click.option("--agent", "names", multiple=True, required=True, help="Agent; repeatable.")
+@click.option("--task", "task_names", multiple=True, help="Task; repeatable.")
+@click.option("--steps", type=click.IntRange(min=1), required=True,
+              help="Environment steps in total; a run that has them is left alone.")  # fmt: skip
+@click.option("--eval-every", type=click.IntRange(min=1), default=5000, show_default=True,
+              help="Environment steps between evaluations on clean validation episodes.")  # fmt: skip
+@out_option
+def train(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, task_names: tuple,
+          steps: int, eval_every: int, out: Path, **agent: Any) -> None:  # fmt: skip
+    """Train agents on clean pixels; run it again to go on where it stopped."""
+    from shiftbench import jobs
+
+    chosen, tasks_ = jobs.select_tasks(suite, suite_file, tasks_dir, task_names)
+    specs = jobs.select_agents(names, agent)
+    plan = jobs.plan_training(chosen, tasks_, specs, agent["seeds"], out)
+    for path in jobs.train(plan, steps, agent["device"], eval_every=eval_every):
+        click.echo(path)
+
+
+@cli.command()
+@suite_options
+@agent_options
+@click.option("--agent", "names", multiple=True, required=True, help="Agent; repeatable.")
+@click.option("--shift", "shifts", multiple=True, default=("all",), show_default=True,
+              help="LEVEL, FAMILY, FAMILY:LEVEL or all; repeatable.")  # fmt: skip
+@click.option(
+    "--task", "task_names", multiple=True, help="Task; repeatable. Default: all of the suite."
+)
+@click.option(
+    "--episodes", type=click.IntRange(min=1), help="Episodes a cell [default: the suite's]."
+)
+@click.option("--steps", type=click.IntRange(min=1),
+              help="Train what has no checkpoint for so many environment steps.")  # fmt: skip
+@click.option("--checkpoint", type=PATH, help="Evaluate this file (one agent, one task, one seed).")
+@out_option
+@json_option
+def run(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, shifts: tuple,
+        task_names: tuple, episodes: int | None, steps: int | None, checkpoint: Path | None,
+        out: Path, as_json: bool, **agent: Any) -> None:  # fmt: skip
+    """Evaluate agents on clean and shifted episodes; write rows, a table and a picture.
+
+    Finished cells are not run again.
+    """
+    from shiftbench import jobs, report
+
+    chosen, tasks_ = jobs.select_tasks(suite, suite_file, tasks_dir, task_names)
+    specs = jobs.select_agents(names, agent)
+    rows = jobs.run(
+        chosen,
+        tasks_,
+        specs,
+        agent["seeds"],
+        jobs.select_shifts(shifts, chosen),
+        episodes=episodes or chosen.episodes,
+        steps=steps,
+        checkpoint=checkpoint,
+        out=out,
+        device=agent["device"],
+    )
+    folder = out / chosen.id / "report"
+    board = report.build(rows, folder)
+    if as_json:
+        click.echo(report.to_json(board))
+        return
+    click.echo(report.render_table(board))
+    click.echo(f"rows: {out / chosen.id / 'cells'}  tables and plots: {folder}", err=True)
+
+
+@cli.command("report")
+@click.argument("runs", nargs=-1, type=PATH)
+@click.option("--out", type=PATH, default=Path("report"), show_default=True)
+@json_option
+def report_(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Turn rows (CSV files, folders; default: runs) into a leaderboard and plots."""
+    from shiftbench import report, results
+
+    board = report.build(results.read_rows(runs or (Path("runs"),)), out)
+    click.echo(report.to_json(board) if as_json else report.render_table(board))
+    click.echo(f"tables and plots: {out}", err=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = cli.main(arguments, prog_name="shiftbench", standalone_mode=False)
+    except click.exceptions.Abort:
+        code = _stopped()
+    except KeyboardInterrupt:
+        code = _stopped()
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except ShiftBenchError as error:
+        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stopped() -> int:
+    click.echo("Stopped; what was finished is kept. The same command goes on from there.", err=True)
+    return 130

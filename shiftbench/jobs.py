@@ -1,0 +1,363 @@
+"""From names to finished work: select, plan, train what has to be trained, evaluate what is missing.
+
+The unit is the cell: agent × task × training seed × shift. Every finished cell is one file; a run
+that is repeated or was stopped goes on with the cells that have none.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from tqdm import tqdm
+
+from shiftbench import agents as agents_table
+from shiftbench import checkpoints, results
+from shiftbench.data import data_dir
+from shiftbench.errors import ShiftBenchError
+from shiftbench.evaluate import evaluation_seeds, rollout
+from shiftbench.files import replacing
+from shiftbench.registry import ALGORITHMS
+from shiftbench.specs import (
+    AgentSpec,
+    Shift,
+    Suite,
+    Task,
+    get_suite,
+    get_task,
+    load_tasks,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import Image
+
+    from shiftbench.agents.base import Agent
+    from shiftbench.envs.pixels import PixelEnv
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One agent on one task with one training seed.
+
+    Attributes:
+        folder: where its training lives, whether or not it has begun.
+    """
+
+    suite: Suite
+    task: Task
+    agent: AgentSpec
+    seed: int
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.agent.id} on {self.task.name}, seed {self.seed}"
+
+
+# -- selection -----------------------------------------------------------------------------------
+
+
+def select_tasks(
+    suite: str, suite_file: Path | None, tasks_dirs: Sequence[Path], names: Sequence[str]
+) -> tuple[Suite, list[Task]]:
+    """Return the suite and the tasks that were asked for, by default all of the suite."""
+    chosen = get_suite(suite, suite_file)
+    known = load_tasks(tuple(tasks_dirs))
+    if names:
+        return chosen, [get_task(name, known) for name in dict.fromkeys(names)]
+    flag = f"suite '{chosen.name}'"
+    return chosen, [get_task(name, known, flag) for name in chosen.tasks]
+
+
+def select_agents(names: Sequence[str], overrides: dict[str, Any]) -> list[AgentSpec]:
+    """Return the named agents, each with the overrides of the command line."""
+    keys = ("encoder", "encoder_weights", "finetune_blocks")
+    return [
+        agents_table.resolve(name, **{key: overrides[key] for key in keys})
+        for name in dict.fromkeys(names)
+    ]
+
+
+def select_shifts(texts: Sequence[str], suite: Suite) -> list[Shift]:
+    """Return the shifts that were asked for, the clean arm always first."""
+    chosen = [Shift.clean()]
+    for text in texts:
+        chosen += Shift.parse(text, suite)
+    return list(dict.fromkeys(chosen))
+
+
+def plan_training(
+    suite: Suite,
+    tasks: Iterable[Task],
+    agents: Iterable[AgentSpec],
+    seeds: Iterable[int],
+    out: Path,
+) -> list[Run]:
+    """Return every combination of task, agent and training seed."""
+    check_writable(out)
+    return [
+        Run(
+            suite,
+            task,
+            agent,
+            seed,
+            out / "train" / f"{task.name}-v{task.version}" / slug(agent.id) / f"seed-{seed}",
+        )
+        for task in tasks
+        for agent in agents
+        for seed in dict.fromkeys(seeds)
+    ]
+
+
+def slug(name: str) -> str:
+    """Return an agent's id as a file name."""
+    return "".join(c if c.isalnum() or c in "-_.+=" else "_" for c in name)
+
+
+def check_writable(out: Path) -> None:
+    """Raise ShiftBenchError unless files can be made in ``out`` (or in what it will be made in)."""
+    present = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not present.is_dir() or not os.access(present, os.W_OK | os.X_OK):
+        raise ShiftBenchError(f"--out {out}: {present} is not a folder that can be written")
+
+
+# -- training ------------------------------------------------------------------------------------
+
+
+def make_agent(run: Run, action_dim: int, device: str) -> Agent:
+    """Build the agent of ``run``, neither trained nor loaded."""
+    algorithm = ALGORITHMS.get(run.agent.algorithm)
+    return algorithm(
+        run.agent, run.task, action_dim, run.suite.image_size, seed=run.seed, device=device
+    )
+
+
+def make_env(run: Run) -> PixelEnv:
+    """Build the environment of ``run``."""
+    from shiftbench.envs.pixels import PixelEnv
+
+    return PixelEnv(run.task, image_size=run.suite.image_size, render=run.suite.render)
+
+
+def train(plan: Sequence[Run], steps: int, device: str, *, eval_every: int = 5000) -> list[Path]:
+    """Train every run up to ``steps`` environment steps and return the policies' files.
+
+    Prints the plan, with the hours that it is expected to take, before it starts.
+    """
+    for run in plan:
+        if not ALGORITHMS.get(run.agent.algorithm).trainable:
+            raise ShiftBenchError(f"--agent {run.agent.name}: this agent needs no training")
+    todo = [run for run in plan if _trained_steps(run) < steps]
+    _note(f"Training plan: {len(todo)} of {len(plan)} runs, up to {steps} environment steps each.")
+    hours = sum(_expected_hours(run, steps, device) for run in todo)
+    if todo:
+        expected = f"{hours:.1f} hours on this machine" if hours == hours else "time unknown"
+        _note(f"Expected: {expected}. Ctrl-C stops; the same command goes on.")
+    for run in todo:
+        _note(f"{run} → {run.folder}")
+        env = make_env(run)
+        try:
+            agent = make_agent(run, env.action_dim, device)
+            agent.train(lambda: env, steps, run.seed, run.folder, eval_every=eval_every)  # noqa: B023
+        finally:
+            env.close()
+    return [run.folder / "policy.safetensors" for run in plan]
+
+
+def _trained_steps(run: Run) -> int:
+    path = run.folder / "policy.safetensors"
+    return int(checkpoints.read_meta(path).get("train_steps", 0)) if path.exists() else 0
+
+
+def _expected_hours(run: Run, steps: int, device: str) -> float:
+    """Measure a few steps of this very agent and extrapolate."""
+    env = make_env(run)
+    try:
+        agent = make_agent(run, env.action_dim, device)
+        return agent.seconds_per_step(env) * (steps - _trained_steps(run)) / 3600.0
+    finally:
+        env.close()
+
+
+# -- evaluation ----------------------------------------------------------------------------------
+
+
+def find_checkpoint(run: Run, given: Path | None) -> Path | None:
+    """Return the policy of ``run``: the one given, an earlier run's, or the shipped one."""
+    if given is not None:
+        return given
+    shipped = (
+        data_dir("results")
+        / run.suite.id
+        / "checkpoints"
+        / f"{run.task.name}-v{run.task.version}"
+        / slug(run.agent.id)
+        / f"seed-{run.seed}.safetensors"
+    )
+    for path in (run.folder / "policy.safetensors", shipped):
+        if path.is_file():
+            return path
+    return None
+
+
+def run(
+    suite: Suite,
+    tasks: Sequence[Task],
+    agents: Sequence[AgentSpec],
+    seeds: Sequence[int],
+    shifts: Sequence[Shift],
+    *,
+    episodes: int,
+    steps: int | None,
+    checkpoint: Path | None,
+    out: Path,
+    device: str,
+) -> pd.DataFrame:
+    """Evaluate every agent × task × seed under every shift and return all their rows.
+
+    What has no checkpoint is trained where ``steps`` is given, else left out with one line.
+
+    Raises:
+        ShiftBenchError: nothing is left to evaluate, or a file does not fit.
+    """
+    plan = plan_training(suite, tasks, agents, seeds, out)
+    if checkpoint is not None and len(agents) * len(set(seeds)) > 1:
+        raise ShiftBenchError("--checkpoint: one file goes with one --agent and one --seed")
+    if checkpoint is not None:
+        made_for = checkpoints.read_meta(checkpoint).get("task")
+        if made_for not in [task.name for task in tasks]:
+            raise ShiftBenchError(
+                f"--checkpoint {checkpoint}: made for task '{made_for}', which is not among "
+                f"{', '.join(task.name for task in tasks)}"
+            )
+        plan = [run for run in plan if run.task.name == made_for]
+    missing = [
+        run
+        for run in plan
+        if ALGORITHMS.get(run.agent.algorithm).trainable and not find_checkpoint(run, checkpoint)
+    ]
+    if missing and steps is not None:
+        train(missing, steps, device)
+        missing = []
+    for run_ in missing:
+        _note(
+            f"left out: {run_} (no checkpoint). Train it: shiftbench train --agent "
+            f"{run_.agent.name} --task {run_.task.name} --seed {run_.seed} --steps 100000 "
+            f"--out {out}"
+        )
+    left = [run_ for run_ in plan if run_ not in missing]
+    if not left:
+        raise ShiftBenchError("no agent has a checkpoint here: train first, or give --steps N")
+    bar = tqdm(total=len(left) * len(shifts) * episodes, unit="episode", desc="evaluate")
+    try:
+        frames = [
+            _evaluate(run_, shifts, episodes, find_checkpoint(run_, checkpoint), out, device, bar)
+            for run_ in left
+        ]
+    finally:
+        bar.close()
+    return results.concat([frame for group in frames for frame in group])
+
+
+def _evaluate(
+    run: Run,
+    shifts: Sequence[Shift],
+    episodes: int,
+    checkpoint: Path | None,
+    out: Path,
+    device: str,
+    bar: tqdm,
+) -> list[pd.DataFrame]:
+    """Return the rows of one run under every shift, evaluating the cells that have no file."""
+    digest = checkpoints.sha256(checkpoint) if checkpoint else ""
+    cells = {shift: _cell(run, shift, episodes, digest) for shift in shifts}
+    paths = {shift: results.cell_path(out, cell) for shift, cell in cells.items()}
+    todo = [shift for shift in shifts if not results.has_cell(paths[shift])]
+    bar.update(episodes * (len(shifts) - len(todo)))
+    if todo:
+        env = make_env(run)
+        try:
+            agent = make_agent(run, env.action_dim, device)
+            if checkpoint:
+                agent.load(checkpoint)
+            for shift in todo:
+                bar.set_postfix_str(f"{run.agent.id} {run.task.name} {shift}")
+                rows = _play(run, shift, episodes, agent, env, bar)
+                results.write_cell(paths[shift], cells[shift], rows)
+        finally:
+            env.close()
+    return [results.read_cell(paths[shift]) for shift in shifts]
+
+
+# -- smaller jobs --------------------------------------------------------------------------------
+
+
+def measure_anchors(
+    tasks: Sequence[Task], episodes: int, *, progress: bool = True
+) -> list[dict[str, Any]]:
+    """Play the uniform random policy on clean evaluation episodes.
+
+    Returns:
+        one dictionary a task: mean return, its standard error, and what the task file says.
+    """
+    from shiftbench.agents.random import RandomPolicy
+    from shiftbench.envs.pixels import PixelEnv
+
+    rows = []
+    bar = tqdm(total=len(tasks) * episodes, unit="episode", disable=not progress)
+    for task in tasks:
+        bar.set_description(task.name)
+        env = PixelEnv(task)
+        try:
+            policy = RandomPolicy(task.name, env.action_dim, seed=0)
+            seeds, _ = evaluation_seeds(task.name, task.version, Shift.clean(), episodes)
+            played = rollout(policy, env, seeds, on_episode=bar.update)
+        finally:
+            env.close()
+        returns = np.array([episode.episode_return for episode in played])
+        rows.append(
+            {
+                "task": task.name,
+                "task_version": task.version,
+                "episodes": episodes,
+                "mean": float(returns.mean()),
+                "standard_error": float(returns.std(ddof=1) / np.sqrt(episodes)),
+                "in_file": task.anchors.random.value,
+            }
+        )
+    bar.close()
+    return rows
+
+
+def preview(
+    suite: str,
+    suite_file: Path | None,
+    tasks_dirs: Sequence[Path],
+    names: Sequence[str],
+    shifts: Sequence[str],
+    episode: int,
+    out: Path,
+) -> list[Path]:
+    """Write one contact sheet a task and return the files."""
+    from shiftbench.preview import contact_sheet
+
+    chosen, tasks = select_tasks(suite, suite_file, tasks_dirs, names)
+    wanted = [shift for shift in select_shifts(shifts, chosen) if not shift.is_clean]
+    check_writable(out)
+    paths = []
+    for task in tqdm(tasks, unit="sheet", desc="preview"):
+        sheet: Image.Image = contact_sheet(task, chosen, wanted, episode=episode)
+        path = out / f"{task.name}.png"
+        with replacing(path) as temporary:
+            sheet.save(temporary, format="PNG")
+        paths.append(path)
+    return paths
+
+
+def _note(text: str) -> None:
+    """Print a line for the person at the terminal, past any progress bar."""
+    tqdm.write(text, file=sys.stderr)

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+import torch
+
+from shiftbench import encoders, finetune
+from shiftbench.agents.world_model import (
+    Config,
+    DreamerModel,
+    TwoHot,
+    lambda_returns,
+    mode_one_hot,
+    sample_one_hot,
+    symexp,
+    symlog,
+)
+
+CONFIG = Config(
+    belief=16, hidden=16, categoricals=4, classes=4, units=16, decoder_channels=(8, 8, 8),
+    batch=2, length=4, imagination=3, starts=4,
+)  # fmt: skip
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    encoder = encoders.build("cnn", pretrained=False)
+    plan = finetune.plan(encoder, "scratch")
+    finetune.apply(encoder, plan)
+    return DreamerModel(encoder, plan, 2, 64, CONFIG, discount=0.9)
+
+
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "pixels": torch.randint(0, 256, (2, 4, 64, 64, 3), dtype=torch.uint8, generator=generator),
+        "action": torch.rand(2, 4, 2, generator=generator) * 2 - 1,
+        "reward": torch.rand(2, 4, generator=generator),
+        "first": torch.tensor([[True, False, False, False], [False, False, True, False]]),
+        "terminal": torch.zeros(2, 4, dtype=torch.bool),
+        "state": torch.zeros(2, 16),
+        "belief": torch.zeros(2, 16),
+    }
+
+
+def test_symlog_and_two_hot_invert():
+    values = torch.tensor([-900.0, -1.0, 0.0, 0.3, 8.0, 1500.0])
+    assert torch.allclose(symexp(symlog(values)), values, rtol=1e-4)
+    head = TwoHot(4, Config())
+    # The logits that the loss is smallest for decode to the target.
+    target = torch.tensor([5.0])
+    logits = torch.zeros(1, 127, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.3)
+    for _ in range(200):
+        optimizer.zero_grad()
+        head.loss(logits, target).sum().backward()
+        optimizer.step()
+    assert head.decode(logits).item() == pytest.approx(5.0, rel=0.02)
+
+
+def test_lambda_returns_by_hand():
+    reward = torch.tensor([[1.0], [2.0]])
+    value = torch.tensor([[0.0], [10.0], [20.0]])
+    discount = torch.full((3, 1), 0.5)
+    # Last step: 2 + .5 · 20 = 12. First: 1 + .5 · (.2 · 10 + .8 · 12) = 6.8.
+    result = lambda_returns(reward, value, discount, lmbda=0.8)
+    assert torch.allclose(result, torch.tensor([[6.8], [12.0]]))
+
+
+def test_samples_follow_the_logits_and_carry_gradients():
+    logits = torch.log(torch.tensor([[[0.7, 0.2, 0.1]]])).expand(4000, 1, 3).clone()
+    logits.requires_grad_(True)
+    sample = sample_one_hot(logits, 0.0, torch.Generator().manual_seed(0))
+    assert torch.allclose(sample.mean(0), torch.tensor([0.7, 0.2, 0.1]), atol=0.03)
+    sample[:, 0].sum().backward()
+    assert logits.grad.abs().sum() > 0
+    assert torch.equal(mode_one_hot(logits)[0].detach(), torch.tensor([1.0, 0.0, 0.0]))
+
+
+def test_actor_loss_reaches_the_actor_alone(model):
+    _, _, states, beliefs = model.model_loss(batch(), None)
+    model.zero_grad()
+    actor, critic, _ = model.behaviour_losses(
+        states.detach().flatten(0, 1), beliefs.detach().flatten(0, 1), None
+    )
+    actor.backward(retain_graph=True)
+    touched = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert touched
+    assert all(name.startswith("acting.actor.") for name in touched)
+    model.zero_grad()
+    critic.backward()
+    touched = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert touched
+    assert all(name.startswith("critic.") for name in touched)
+    assert all(p.requires_grad for p in model.critic.parameters())
+
+
+def test_first_frames_forget_the_past(model):
+    data = batch()
+    embedding = model.acting.encode(data["pixels"])
+    outputs = []
+    for start in (0.0, 1.0):
+        _, _, beliefs = model.observe(
+            embedding,
+            data["action"],
+            data["first"],
+            torch.full((2, 16), start),
+            torch.full((2, 16), start),
+            torch.Generator().manual_seed(0),
+        )
+        outputs.append(beliefs)
+    assert torch.equal(outputs[0][0], outputs[1][0])  # begins with a first frame
+    assert not torch.equal(outputs[0][1, 0], outputs[1][1, 0])
+    assert torch.equal(outputs[0][1, 2], outputs[1][1, 2])
+
+
+def test_model_loss_falls_on_one_batch(model):
+    data = batch()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = model.model_loss(data, None)[0]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-5:]) < 0.5 * losses[0]
+
+
+def test_groups_hold_every_trainable_parameter_once(model):
+    held = [id(p) for group in model.groups() for p in group["params"]]
+    assert len(held) == len(set(held))
+    assert set(held) == {id(p) for p in model.parameters() if p.requires_grad}

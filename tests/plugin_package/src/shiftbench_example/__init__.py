@@ -1,0 +1,1 @@
+"""An example plugin. Its task files lie beside this file."""

@@ -1,0 +1,144 @@
+import csv
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from shiftbench import checkpoints, train
+from shiftbench.agents.dreamer import DreamerAgent
+from shiftbench.envs.pixels import PixelEnv
+from shiftbench.errors import ShiftBenchError
+from shiftbench.evaluate import rollout
+from shiftbench.specs import AgentSpec
+
+#: Small enough for seconds, the same code as the real thing.
+TINY = {
+    "belief": 16, "hidden": 16, "categoricals": 4, "classes": 4, "units": 16,
+    "batch": 2, "length": 4, "imagination": 3, "starts": 4, "update_every": 5,
+    "prefill_env_steps": 40, "replay_capacity": 500,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def short(tasks):
+    return msgspec.structs.replace(tasks["cartpole_balance"], episode_steps=80)
+
+
+@pytest.fixture(scope="module")
+def env(short):
+    env = PixelEnv(short)
+    yield env
+    env.close()
+
+
+def fresh(task, env, seed=0, **options):
+    spec = AgentSpec("tiny", "dreamer", "cnn", "scratch", options={**TINY, **options})
+    return DreamerAgent(spec, task, env.action_dim, 64, seed=seed, device="cpu")
+
+
+@pytest.fixture
+def go(short, env, tmp_path, monkeypatch):
+    # The environment is shared by the module: training must not close it.
+    monkeypatch.setattr(env, "close", lambda: None)
+
+    def go(name, steps, seed=0, **options):
+        agent = fresh(short, env, seed, **options)
+        train.fit(
+            agent, lambda: env, steps, seed, tmp_path / name,
+            eval_every=160, eval_episodes=1, progress=False,
+        )  # fmt: skip
+        return agent
+
+    return go
+
+
+def rows(path):
+    with path.open() as file:
+        return [{k: v for k, v in r.items() if k != "minutes"} for r in csv.DictReader(file)]
+
+
+def test_training_writes_a_policy_that_acts_alike_after_loading(go, short, env, tmp_path):
+    agent = go("run", 240)
+    path = tmp_path / "run" / train.POLICY
+    assert checkpoints.read_meta(path)["train_steps"] == 240
+    assert all(t.dtype != torch.float32 for t in checkpoints.read(path)[0].values())
+    loaded = fresh(short, env)
+    loaded.load(path)
+    frames = [env.reset(3)]
+    before, after = agent.policy(), loaded.policy()
+    for policy in (before, after):
+        policy.reset(np.ones(1, bool))
+    for _ in range(5):
+        wanted, got = before.act(frames[-1][None]), after.act(frames[-1][None])
+        assert np.abs(wanted - got).max() < 0.02  # float16 in the file
+        frames.append(env.step(got[0])[0])
+    curve = rows(tmp_path / "run" / train.CURVE)
+    assert [int(r["env_steps"]) for r in curve] == [80, 160, 240]
+    assert curve[1]["eval_return"]
+
+
+def test_resumed_run_equals_an_uninterrupted_one(go, tmp_path):
+    whole = go("whole", 320)
+    go("parts", 160)
+    parts = go("parts", 320)
+    assert rows(tmp_path / "whole" / train.CURVE) == rows(tmp_path / "parts" / train.CURVE)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, parts.model.state_dict()[name]), name
+
+
+def test_finished_run_is_left_alone(go, tmp_path):
+    go("run", 160)
+    before = (tmp_path / "run" / train.TRAINING).stat().st_mtime_ns
+    go("run", 160)
+    assert (tmp_path / "run" / train.TRAINING).stat().st_mtime_ns == before
+
+
+def test_seed_matters(go, tmp_path):
+    go("a", 160, seed=0)
+    go("b", 160, seed=1)
+    assert rows(tmp_path / "a" / train.CURVE) != rows(tmp_path / "b" / train.CURVE)
+
+
+def test_other_settings_are_refused_by_name(go):
+    go("run", 80)
+    with pytest.raises(ShiftBenchError, match=r"batch.* 2, not 3"):
+        go("run", 160, batch=3)
+
+
+def test_nan_stops_and_names_the_step(go, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        DreamerAgent, "learn", lambda *_: {"model_loss": float("nan"), "actor_loss": 0.0}
+    )
+    with pytest.raises(ShiftBenchError, match=r"not finite at environment step 40 .*of step 0"):
+        go("run", 160)
+
+
+def test_full_disk_keeps_the_earlier_checkpoint(go, tmp_path, monkeypatch):
+    go("run", 80)
+    good = (tmp_path / "run" / train.TRAINING).read_bytes()
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(ShiftBenchError, match="No space left"):
+        go("run", 160)
+    assert (tmp_path / "run" / train.TRAINING).read_bytes() == good
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(
+        [train.CURVE, train.POLICY, train.TRAINING, "replay"]
+    )
+
+
+def test_expected_time_is_measured(short, env):
+    assert 0.0 < fresh(short, env).seconds_per_step(env) < 5.0
+
+
+def test_evaluation_is_deterministic_and_paired(short, env):
+    agent = fresh(short, env)
+    agent.begin(0)
+    first = rollout(agent.policy(), env, [1, 2])
+    assert first == rollout(agent.policy(), env, [1, 2])
+    assert first[1:] == rollout(agent.policy(), env, [2])
+    assert {result.length for result in first} == {80}
+    assert first[0].episode_return != first[1].episode_return
