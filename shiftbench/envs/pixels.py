@@ -26,6 +26,7 @@ class PixelEnv:
         action_dim: number of action dimensions A.
         steps: environment steps of this episode so far.
         agent_steps: agent steps of this episode so far.
+        frames_per_second: frames in a second of simulated time.
 
     Args:
         task: the protocol.
@@ -33,7 +34,8 @@ class PixelEnv:
         render: render profile.
 
     Raises:
-        ShiftBenchError: dm_control lacks the task or its camera, or no OpenGL backend works.
+        ShiftBenchError: dm_control lacks the task or its camera, the size or the render profile
+            does not exist, or no OpenGL backend works.
     """
 
     def __init__(self, task: Task, *, image_size: int = 64, render: str = "fast") -> None:
@@ -41,14 +43,22 @@ class PixelEnv:
         from shiftbench.envs.render import Renderer
         from shiftbench.shifts.scene import Scene
 
+        if not 16 <= image_size <= 1024:
+            raise ShiftBenchError(f"image size {image_size}: allowed is 16 to 1024")
         self.task = task
         self._random = seeding.random_state(0)
         self._env, xml, assets = _load(task, self._random)
         self.physics = self._env.physics
         spec = self._env.action_spec()
-        self.action_dim = int(np.prod(spec.shape))
-        self._middle = np.broadcast_to((spec.maximum + spec.minimum) / 2, spec.shape)
-        self._half = np.broadcast_to((spec.maximum - spec.minimum) / 2, spec.shape)
+        # dm_control gives an actuator without limits the range ±1e10.
+        if len(spec.shape) != 1 or np.abs([spec.minimum, spec.maximum]).max(initial=0.0) >= 1e10:
+            raise ShiftBenchError(
+                f"task '{task.name}': {task.domain}/{task.task} has no bounded action vector"
+            )
+        self.action_dim = spec.shape[0]
+        self.frames_per_second = 1.0 / (self._env.control_timestep() * task.action_repeat)
+        self._middle = (spec.maximum + spec.minimum) / 2
+        self._half = (spec.maximum - spec.minimum) / 2
         try:
             self.scene = Scene(xml, assets, self.physics, task.camera, image_size, image_size)
         except ShiftBenchError as error:
@@ -107,7 +117,7 @@ class PixelEnv:
                 f"task '{self.task.name}' wants {self.action_dim} finite numbers as an action, "
                 f"not {action!r}"
             )
-        control = self._middle + np.clip(action, -1.0, 1.0).reshape(self._half.shape) * self._half
+        control = self._middle + np.clip(action, -1.0, 1.0) * self._half
         reward, discount = 0.0, 1.0
         for _ in range(min(self.task.action_repeat, self.task.episode_steps - self.steps)):
             timestep = self._env.step(control)
@@ -124,8 +134,8 @@ class PixelEnv:
         return self._frame, float(reward), self._done, discount
 
     def render(self) -> np.ndarray:
-        """Return the present frame, uint8 (S, S, 3)."""
-        return self._frame
+        """Return a copy of the present frame, uint8 (S, S, 3)."""
+        return self._frame.copy()
 
     def state(self) -> np.ndarray:
         """Return a copy of the physics state, float64 (n,)."""

@@ -2,7 +2,7 @@
 
 The scene owns a *visual* MuJoCo model of its own: the task's MJCF compiled a second time with spare
 textures and materials added. The physics model is another object, so nothing done here can change a
-state, a reward or the length of an episode. Every frame the physics' positions are copied over.
+state, a reward or the length of an episode. Every frame the physics' state is copied over.
 """
 
 from __future__ import annotations
@@ -28,21 +28,8 @@ _RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 _MIRRORED = (
     *("geom_matid", "geom_rgba", "geom_size", "geom_pos", "geom_quat", "geom_group"),
     *("site_matid", "site_rgba", "site_size", "site_pos", "site_quat", "site_group"),
-    *("tendon_matid", "tendon_rgba", "tendon_width", "tendon_group"),
-    *("body_pos", "body_quat", "hfield_size"),
-    *("cam_pos", "cam_quat", "cam_pos0", "cam_poscom0", "cam_mat0", "cam_fovy", "cam_intrinsic"),
-    *("light_pos", "light_dir", "light_pos0", "light_poscom0", "light_dir0", "light_active"),
-    *("light_ambient", "light_diffuse", "light_specular", "light_attenuation", "light_castshadow"),
-    *("light_cutoff", "light_exponent", "light_type", "light_intensity", "light_bulbradius"),
-    *("mat_rgba", "mat_emission", "mat_metallic", "mat_reflectance", "mat_roughness"),
-    *("mat_shininess", "mat_specular", "mat_texid", "mat_texrepeat", "mat_texuniform"),
-)
-
-#: Fields of the data that drawing reads, in the order in which MuJoCo computes them.
-_POSITIONS = (
-    *("xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos"),
-    *("site_xmat", "subtree_com", "flexvert_xpos", "ten_wrapadr", "ten_wrapnum", "wrap_xpos"),
-    *("wrap_obj", "ten_length", "act", "ctrl"),
+    *("tendon_matid", "tendon_rgba", "tendon_width", "tendon_group", "hfield_size"),
+    *(name for name in dir(mujoco.MjModel) if name.startswith(("mat_", "light_", "cam_"))),
 )
 
 #: Kinds of objects whose order and names the two models must share.
@@ -56,7 +43,7 @@ class Scene:
         model: the visual `mujoco.MjModel`. Visual fields (``mat_*``, ``light_*``, ``cam_*``,
             ``geom_rgba``, ``geom_matid``, ``vis``) may be edited in place during `apply` and
             `step`; `restore` undoes every edit.
-        data: its `mujoco.MjData`, at the positions of the physics.
+        data: its `mujoco.MjData`, a copy of the physics' data.
         mjv: the `mujoco.MjvScene` that is drawn; its ``flags`` are restored too.
         camera: index of the camera that is rendered.
         height, width: size of a frame in pixels.
@@ -86,7 +73,7 @@ class Scene:
         self.model, self.spare_2d, self.spare_cube = _compile(xml, assets)
         self.data = mujoco.MjData(self.model)
         self.height, self.width = height, width
-        clean, live = physics.model.ptr, physics.data.ptr
+        clean, self._live = physics.model.ptr, physics.data.ptr
         _check_equal(clean, self.model)
         self.camera = _camera_id(self.model, camera)
         self.mjv = mujoco.MjvScene(self.model, maxgeom=_max_geoms(self.model))
@@ -99,8 +86,7 @@ class Scene:
         else:
             mujoco.mjv_defaultFreeCamera(self.model, self._view)
         self._perturb = mujoco.MjvPerturb()
-        self._positions = _pairs(self.data, live, _POSITIONS)
-        self._mirrored = _pairs(self.model, clean, _MIRRORED)
+        self._mirrored = _mirrored(self.model, clean)
         # Rows of the spare materials, which the physics model lacks.
         self._spare_rows = [
             (array[clean.nmat :], array[clean.nmat :].copy())
@@ -175,9 +161,12 @@ class Scene:
             setattr(group, field, value)
 
     def sync(self) -> None:
-        """Copy the physics' present positions; nothing is drawn yet."""
-        for mine, live in self._positions:
-            mine[...] = live
+        """Copy the physics' present state; nothing is drawn yet.
+
+        All of it, in 6 µs: what is drawn depends on more than positions (a tendon reddens as its
+        limit pulls).
+        """
+        mujoco.mj_copyData(self.data, self.model, self._live)
 
     def update(self) -> None:
         """Place cameras and lights and fill `mjv` with the present look."""
@@ -268,25 +257,26 @@ def _max_geoms(model: mujoco.MjModel) -> int:
     return 1000 + 3 * (model.ngeom + model.nsite) + 2 * model.nwrap + model.nlight
 
 
-def _pairs(mine, live, names: tuple[str, ...]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (array of ours, same array of the physics) for the non-empty ones of ``names``.
+def _mirrored(model: mujoco.MjModel, clean: mujoco.MjModel) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (array of ours, the physics' array) for the non-empty ones of `_MIRRORED`.
 
     Spare materials come last, so an array of ours is cut to the physics' length.
     """
     return [
-        (getattr(mine, name)[: len(getattr(live, name))], getattr(live, name))
-        for name in names
-        if getattr(live, name).size
+        (getattr(model, name)[: len(getattr(clean, name))], getattr(clean, name))
+        for name in _MIRRORED
+        if getattr(clean, name).size
     ]
 
 
-_VIS_GROUPS = ("global_", "headlight", "map", "quality", "rgba", "scale")
-
-
 def _read_vis(model: mujoco.MjModel) -> list[tuple[object, str, object]]:
-    """Return every field of ``model.vis`` as (group, field, value)."""
+    """Return every field of ``model.vis`` and ``model.stat`` as (group, field, value)."""
+    vis = model.vis
     fields = []
-    for group in (getattr(model.vis, name) for name in _VIS_GROUPS):
+    for group in (
+        *(vis.global_, vis.headlight, vis.map, vis.quality, vis.rgba, vis.scale),
+        model.stat,
+    ):
         for field in (name for name in dir(group) if not name.startswith("_")):
             value = getattr(group, field)
             fields.append((group, field, value.copy() if isinstance(value, np.ndarray) else value))

@@ -1,0 +1,130 @@
+"""The gymnasium face of a task. Importing this module registers every task.
+
+```python
+import gymnasium
+import shiftbench.envs.gym
+
+env = gymnasium.make("shiftbench/finger_spin-v1", shift="texture:mild")
+```
+
+``gymnasium.make("shiftbench.envs.gym:shiftbench/finger_spin-v1")`` does both at once. Further
+processes must be spawned, not forked, once a process has drawn a frame:
+``gymnasium.vector.AsyncVectorEnv(..., context="spawn")``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+
+from shiftbench import seeding
+from shiftbench.envs.pixels import PixelEnv
+from shiftbench.errors import ShiftBenchError, unknown
+from shiftbench.registry import FAMILIES
+from shiftbench.specs import CLEAN, LEVELS, Shift, get_task, load_tasks
+
+
+class ShiftEnv(gymnasium.Env):
+    """One task under one shift.
+
+    Observations are uint8 (S, S, 3), actions float32 (A,) in [-1, 1]. An episode is truncated at
+    the task's length and terminated only where the task itself ends. ``info`` holds ``steps``
+    (environment steps so far) and ``discount``.
+
+    Args:
+        task: name of the task.
+        shift: ``none`` or ``FAMILY:LEVEL``.
+        image_size: height and width of a frame in pixels.
+        render: render profile.
+        tasks_dir: folder with further task files.
+        render_mode: only ``rgb_array``.
+
+    Raises:
+        ShiftBenchError: an unknown task, family, level or profile, or no OpenGL backend works.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        shift: str = CLEAN,
+        image_size: int = 64,
+        render: str = "fast",
+        tasks_dir: str | Path | None = None,
+        render_mode: str | None = "rgb_array",
+    ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ShiftBenchError(f"render_mode '{render_mode}': allowed is rgb_array")
+        folders = (Path(tasks_dir),) if tasks_dir else ()
+        self.task = get_task(task, load_tasks(folders), "task")
+        self.shift = _parse(shift)
+        self.render_mode = render_mode
+        self._env = PixelEnv(self.task, image_size=image_size, render=render)
+        self.metadata = {**self.metadata, "render_fps": self._env.frames_per_second}
+        self.observation_space = gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self._env.action_dim,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode.
+
+        Args:
+            seed: seeds `np_random`, from which the physics and the appearance are drawn.
+            options: ``{"episode": i}`` starts evaluation episode i of the benchmark instead: the
+                one that every agent sees.
+        """
+        super().reset(seed=seed)
+        episode = (options or {}).get("episode")
+        if episode is None:
+            physics, look = (int(n) for n in self.np_random.integers(2**63, size=2))
+        else:
+            physics = seeding.episode_seed(self.task.name, self.task.version, episode)
+            look = seeding.shift_seed(self.task.name, self.shift.family, self.shift.level, episode)
+        frame = self._env.reset(physics, self.shift, look)
+        return frame, {"steps": 0, "discount": 1.0}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Hold ``action`` for the task's action repeat."""
+        frame, reward, done, discount = self._env.step(action)
+        terminated = done and discount == 0.0
+        info = {"steps": self._env.steps, "discount": discount}
+        return frame, reward, terminated, done and not terminated, info
+
+    def render(self) -> np.ndarray:
+        """Return the present frame, uint8 (S, S, 3)."""
+        return self._env.render()
+
+    def close(self) -> None:
+        """Free the environment."""
+        self._env.close()
+
+
+def _parse(text: str) -> Shift:
+    """Read ``none`` or ``FAMILY:LEVEL``: an environment shows one family."""
+    family, colon, level = text.partition(":")
+    if text == CLEAN:
+        return Shift.clean()
+    if not colon:
+        raise ShiftBenchError(
+            f"shift '{text}': an environment shows one family at one level, write FAMILY:LEVEL "
+            f"such as texture:severe. Families: {', '.join(FAMILIES)}; levels: {', '.join(LEVELS)}"
+        )
+    if family not in FAMILIES:
+        raise unknown("shift family", family, FAMILIES, "shift")
+    if level not in LEVELS:
+        raise unknown("level", level, LEVELS, "shift")
+    return Shift.clean() if level == CLEAN else Shift(family, level, LEVELS[level])
+
+
+for _task in load_tasks().values():
+    gymnasium.register(
+        id=f"shiftbench/{_task.name}-v{_task.version}",
+        entry_point="shiftbench.envs.gym:ShiftEnv",
+        kwargs={"task": _task.name},
+    )
