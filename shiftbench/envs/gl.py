@@ -51,6 +51,14 @@ def backend() -> str:
     return _backend
 
 
+def driver() -> str:
+    """Return the name of the device or software that draws, such as ``llvmpipe (LLVM 15.0.6)``."""
+    make_current()
+    from OpenGL import GL
+
+    return GL.glGetString(GL.GL_RENDERER).decode()
+
+
 def make_current() -> None:
     """Make the process's context current, opening it where there is none yet.
 

@@ -69,6 +69,7 @@ class PixelEnv:
         self._family_name = ""
         self.steps = self.agent_steps = 0
         self._done = True
+        self._frame: np.ndarray | None = None
 
     def reset(self, seed: int, shift: Shift | None = None, shift_seed: int = 0) -> np.ndarray:
         """Start an episode and return its first frame.
@@ -94,7 +95,7 @@ class PixelEnv:
             if self._family is None:
                 self._family = self._families[shift.family] = FAMILIES.get(shift.family)()
             self._family.apply(self.scene, shift.severity, seeding.rng(shift_seed))
-        self._frame = self._draw()
+        self._frame = self.draw()
         return self._frame
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, float]:
@@ -129,25 +130,18 @@ class PixelEnv:
                 break
         self._done |= self.steps >= self.task.episode_steps
         self.agent_steps += 1
-        self.scene.sync()
-        self._frame = self._draw()
+        self._frame = self.draw()
         return self._frame, float(reward), self._done, discount
 
-    def render(self) -> np.ndarray:
-        """Return a copy of the present frame, uint8 (S, S, 3)."""
-        return self._frame.copy()
+    def draw(self) -> np.ndarray:
+        """Draw frame ``agent_steps`` from the physics as it now stands: uint8 (S, S, 3).
 
-    def state(self) -> np.ndarray:
-        """Return a copy of the physics state, float64 (n,)."""
-        return self.physics.get_state().copy()
+        `reset` and `step` do it themselves. Drawing twice moves a moving shift twice.
 
-    def close(self) -> None:
-        """Free the graphics side and the simulator."""
-        self._renderer.close()
-        self._env.close()
-
-    def _draw(self) -> np.ndarray:
-        """Draw frame ``agent_steps`` under the present family."""
+        Raises:
+            ShiftBenchError: the shift's family returns something else than such an image.
+        """
+        self.scene.sync()
         family = self._family
         if family is None:
             self.scene.update()
@@ -167,7 +161,22 @@ class PixelEnv:
                 f"returned {got} from post, it must return uint8 "
                 f"{(self.scene.height, self.scene.width, 3)}"
             )
-        return np.ascontiguousarray(image)
+        return np.array(image, order="C")  # a copy: the family may use its own array again
+
+    def render(self) -> np.ndarray:
+        """Return a copy of the present frame, uint8 (S, S, 3)."""
+        if self._frame is None:
+            raise RuntimeError("there is no frame yet: call reset")
+        return self._frame.copy()
+
+    def state(self) -> np.ndarray:
+        """Return a copy of the physics state, float64 (n,)."""
+        return self.physics.get_state().copy()
+
+    def close(self) -> None:
+        """Free the graphics side and the simulator."""
+        self._renderer.close()
+        self._env.close()
 
 
 def _load(task: Task, random: np.random.RandomState) -> tuple[Any, str, Mapping[str, bytes]]:

@@ -28,7 +28,8 @@ _RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 _MIRRORED = (
     *("geom_matid", "geom_rgba", "geom_size", "geom_pos", "geom_quat", "geom_group"),
     *("site_matid", "site_rgba", "site_size", "site_pos", "site_quat", "site_group"),
-    *("tendon_matid", "tendon_rgba", "tendon_width", "tendon_group", "hfield_size"),
+    *("tendon_matid", "tendon_rgba", "tendon_width", "tendon_group"),
+    *("skin_matid", "skin_rgba", "hfield_size"),
     *(name for name in dir(mujoco.MjModel) if name.startswith(("mat_", "light_", "cam_"))),
 )
 
@@ -45,7 +46,7 @@ class Scene:
             `step`; `restore` undoes every edit.
         data: its `mujoco.MjData`, a copy of the physics' data.
         mjv: the `mujoco.MjvScene` that is drawn; its ``flags`` are restored too.
-        camera: index of the camera that is rendered.
+        camera: index of the camera that is rendered; -1 is MuJoCo's free camera.
         height, width: size of a frame in pixels.
         spare_2d: material ids with a square 2-D texture of their own, for planes.
         spare_cube: material ids with a cube texture of their own, for solids.
@@ -133,15 +134,15 @@ class Scene:
         self._stale.clear()
         return stale
 
-    def set_clean(self) -> None:
-        """Take the present drawing flags and ``vis`` settings as the clean ones."""
-        self._flags = self.mjv.flags.copy()
-        self._vis = _read_vis(self.model)
-
     def stale_hfields(self) -> list[int]:
         """Return the ids of the height fields that changed since the last call."""
         stale, self._stale_hfields = self._stale_hfields, []
         return stale
+
+    def set_clean(self) -> None:
+        """Take the present drawing flags and ``vis`` settings as the clean ones."""
+        self._flags = self.mjv.flags.copy()
+        self._vis = _read_vis(self.model)
 
     def restore(self) -> None:
         """Undo every edit: the next frame is bit-identical to the clean one."""
