@@ -1,0 +1,210 @@
+"""Procedural pictures for the shift families: pure NumPy, tileable, a millisecond or two each.
+
+A *field* is float32 (S, S) in [0, 1], periodic in both directions, so that a texture repeats
+without a seam and a backdrop scrolls for ever. `colour` turns a field into a picture through a
+palette.
+
+The kinds are held out: the generator that pre-trains the shipped encoder (`shiftbench.pretrain`)
+draws value noise, checkers, stripes, gradients and speckle, and none of those may be added here;
+nor may a kind of this file be used there. What the benchmark shows is new to every encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+#: Weights of red, green and blue in luma (ITU-R BT.709), here over display values in [0, 1].
+LUMA = np.array([0.2126, 0.7152, 0.0722])
+
+
+def _axes(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixel centres in [0, 1): float32 (S, 1) down and (1, S) across."""
+    line = (np.arange(size, dtype=np.float32) + 0.5) / size
+    return line[:, None], line[None, :]
+
+
+def _wrapped(distance: np.ndarray) -> np.ndarray:
+    """Return the distance on a circle of length 1."""
+    distance = np.abs(distance)
+    return np.minimum(distance, 1 - distance)
+
+
+def _filtered(
+    rng: np.random.Generator, size: int, gain: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Return white noise filtered by ``gain`` (of cycles an image), with mean 0 and deviation 1."""
+    down = np.fft.fftfreq(size, 1 / size)[:, None]
+    across = np.fft.rfftfreq(size, 1 / size)[None, :]
+    weight = gain(np.maximum(np.hypot(down, across), 1))
+    weight[0, 0] = 0
+    noise = np.fft.rfft2(rng.standard_normal((size, size)))
+    field = np.fft.irfft2(noise * weight, s=(size, size))
+    return (field / field.std()).astype(np.float32)
+
+
+def spectral(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Clouds whose amplitude falls with frequency like that of natural images.
+
+    Amplitude ∝ 1/f^a with a from 1.0 to 1.4 (Field 1987, doi 10.1364/JOSAA.4.002379).
+    """
+    slope = rng.uniform(1.0, 1.4)
+    return np.clip(0.5 + 0.22 * _filtered(rng, size, lambda f: f**-slope), 0, 1)
+
+
+def spots(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Spots or labyrinths like an animal's coat: band-passed noise, softly thresholded."""
+    centre, threshold = rng.uniform(4, 9), rng.uniform(-0.6, 0.6)
+    noise = _filtered(rng, size, lambda f: np.exp(-((f - centre) ** 2) / (0.08 * centre**2)))
+    return 1 / (1 + np.exp(-5 * (noise - threshold)))
+
+
+def leaves(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Dead leaves: discs that hide one another.
+
+    Radii are distributed like r^-3, which makes the picture look alike at every scale (Lee, Mumford
+    & Huang 2001, doi 10.1023/A:1011109015675).
+    """
+    count, smallest, largest = 90, 0.03, 0.3
+    share = rng.uniform(size=count)
+    radii = (smallest**-2 + share * (largest**-2 - smallest**-2)) ** -0.5
+    down, across = _axes(size)
+    field = np.full((size, size), rng.uniform(), np.float32)
+    for radius, (y, x), value in zip(
+        np.sort(radii)[::-1], rng.uniform(size=(count, 2)), rng.uniform(size=count), strict=True
+    ):
+        field[_wrapped(down - y) ** 2 + _wrapped(across - x) ** 2 < radius**2] = value
+    return field
+
+
+def voronoi(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Cells around random points, each of one tone that fades towards its edge."""
+    points = rng.uniform(size=(rng.integers(8, 25), 2)).astype(np.float32)
+    tones = rng.uniform(0.25, 1, len(points)).astype(np.float32)
+    down, across = _axes(size)
+    squared = (
+        _wrapped(down - points[:, 0])[:, None] ** 2
+        + _wrapped(across.T - points[:, 1])[None, :] ** 2
+    )
+    nearest = squared.argmin(-1)
+    reach = np.sqrt(np.take_along_axis(squared, nearest[..., None], -1)[..., 0])
+    return tones[nearest] * (1 - 0.7 * reach / reach.max())
+
+
+def rings(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Rings around a centre, bent by waves, like the grain of wood."""
+    down, across = _axes(size)
+    y, x, phase_y, phase_x = rng.uniform(size=4)
+    waves = rng.integers(1, 4, 2)
+    turn = 2 * np.pi
+    bend = np.sin(turn * (waves[0] * across + phase_x)) + np.sin(turn * (waves[1] * down + phase_y))
+    radius = np.hypot(np.sin(np.pi * (down - y)), np.sin(np.pi * (across - x)))
+    field = 0.5 + 0.5 * np.sin(turn * (rng.uniform(2.5, 5) * radius + rng.uniform(0.1, 0.3) * bend))
+    return field.astype(np.float32)
+
+
+def weave(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Threads over and under each other, each of its own tone, round in section."""
+    count = 2 * int(rng.integers(2, 5))
+    warp, weft = rng.uniform(0.2, 1, (2, count)).astype(np.float32)
+    line = _axes(size)[1][0] * count
+    thread = line.astype(int)
+    round_ = np.sqrt(1 - 0.9 * (2 * (line - thread) - 1) ** 2)
+    over = (thread[:, None] + thread[None, :]) % 2 == 0
+    return np.where(over, (warp[thread] * round_)[:, None], (weft[thread] * round_)[None, :])
+
+
+def bricks(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Courses of bricks, every other one moved by half a brick, each brick of its own tone."""
+    courses, across_count = 2 * int(rng.integers(2, 5)), int(rng.integers(2, 5))
+    tones = rng.uniform(0.3, 1, (courses, across_count)).astype(np.float32)
+    down, across = _axes(size)
+    course = (down * courses).astype(int)
+    position = across * across_count + 0.5 * (course % 2)
+    brick = position.astype(int)
+    joint = ((down * courses - course) < 0.12) | (
+        (position - brick) < 0.12 * across_count / courses
+    )
+    return np.where(joint, np.float32(0), tones[course, brick % across_count])
+
+
+def truchet(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Winding bands: square tiles with two quarter circles, each tile turned by chance."""
+    count = int(rng.integers(3, 7))
+    turned = rng.integers(0, 2, (count, count))
+    line = _axes(size)[1][0] * count
+    tile = line.astype(int)
+    y, x = np.meshgrid(line - tile, line - tile, indexing="ij")
+    x = np.where(turned[np.ix_(tile, tile)], 1 - x, x)
+    gap = np.minimum(np.abs(np.hypot(x, y) - 0.5), np.abs(np.hypot(1 - x, 1 - y) - 0.5))
+    return np.clip((gap - 0.1) / 0.15, 0, 1)
+
+
+#: Kind → field. The order is part of the benchmark: a seed draws from it by position.
+KINDS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "spectral": spectral,
+    "spots": spots,
+    "leaves": leaves,
+    "voronoi": voronoi,
+    "rings": rings,
+    "weave": weave,
+    "bricks": bricks,
+    "truchet": truchet,
+}
+
+
+def field(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Return a field of a kind drawn by chance: float32 (S, S) in [0, 1]."""
+    kind = list(KINDS)[rng.integers(len(KINDS))]
+    return KINDS[kind](rng, size).astype(np.float32, copy=False)
+
+
+def with_luma(colours: np.ndarray, luma: np.ndarray | float) -> np.ndarray:
+    """Return the colours darkened, or mixed with white, until each has the luma wanted.
+
+    Args:
+        colours: float (..., 3) in [0, 1].
+        luma: float (...) in [0, 1].
+    """
+    present = colours @ LUMA
+    luma = np.broadcast_to(luma, present.shape)
+    darker = luma / np.maximum(present, 1e-6)
+    lighter = (luma - present) / np.maximum(1 - present, 1e-6)
+    return np.where(
+        (luma <= present)[..., None],
+        colours * darker[..., None],
+        colours + (1 - colours) * lighter[..., None],
+    )
+
+
+def palette(
+    rng: np.random.Generator, luma: tuple[float, float], stops: int = 4, saturation: float = 1.0
+) -> np.ndarray:
+    """Return ``stops`` random colours whose lumas spread over a range: float (stops, 3) in [0, 1].
+
+    Args:
+        rng: source of hues and order.
+        luma: darkest and lightest; both occur.
+        stops: how many colours, at least 2.
+        saturation: 0 for greys, 1 for the purest hues that the luma allows.
+    """
+    hue = rng.uniform(0, 6, (stops, 1))
+    pure = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+    grey = np.full_like(pure, 0.5)
+    return with_luma(grey + saturation * (pure - grey), rng.permutation(np.linspace(*luma, stops)))
+
+
+def colour(field: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Return the field as a picture.
+
+    Args:
+        field: float (S, S) in [0, 1].
+        colours: float (stops, 3) in [0, 1], spread evenly over the field's range and interpolated.
+
+    Returns:
+        uint8 (S, S, 3).
+    """
+    at = np.linspace(0, len(colours) - 1, 256)
+    table = np.stack([np.interp(at, np.arange(len(colours)), c) for c in colours.T], -1)
+    return np.round(255 * table).astype(np.uint8)[(field * 255).astype(np.uint8)]

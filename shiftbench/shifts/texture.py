@@ -1,0 +1,142 @@
+"""Family ``texture``: procedural patterns on the floor, the walls, the agent and the objects.
+
+Planes (floor and walls) always take part; of the solids a share that grows with the level. Each
+surface becomes a mixture of its own colours and a pattern. Sites, tendons and the sky are left
+alone.
+
+A person can always tell the agent from the floor: patterns of solids are lighter than those of
+planes (or darker, where the clean scene is that way round), and so is every mixture.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+
+from shiftbench.shifts import patterns
+from shiftbench.shifts.base import ShiftFamily
+
+if TYPE_CHECKING:
+    from shiftbench.shifts.scene import Scene
+
+#: The severities of the tables below; between them values are interpolated.
+SEVERITY = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+#: Share of the pattern in its mixture with the surface's own colours. Ours; the scale ends where
+#: the texture is replaced altogether, as in the paper (Jones et al. 2025, arXiv 2509.12531).
+STRENGTH = (0.0, 0.35, 0.55, 0.75, 1.0)
+
+#: Share of the solids' looks that get a pattern. Ours.
+SHARE = (0.0, 0.5, 0.75, 1.0, 1.0)
+
+#: Lumas of the patterns on the darker and on the lighter side, and their saturation. Ours.
+DARKER, LIGHTER, SATURATION = (0.2, 0.5), (0.7, 0.95), 1.0
+
+_RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
+
+#: MuJoCo's default ``geom_rgba``: a geom with this colour takes that of its material.
+_UNSET = np.array([0.5, 0.5, 0.5, 1.0], np.float32)
+
+#: Properties that a pattern's material takes over from the one it stands for.
+_KEPT = (
+    *("emission", "metallic", "reflectance", "roughness", "shininess", "specular"),
+    *("texrepeat", "texuniform"),
+)
+
+
+class Texture(ShiftFamily):
+    """Paints planes and solids with patterns."""
+
+    def apply(self, scene: Scene, severity: float, rng: np.random.Generator) -> None:
+        strength, share = (float(np.interp(severity, SEVERITY, t)) for t in (STRENGTH, SHARE))
+        planes, solids = looks(scene.model)
+        light, dark = (
+            np.mean([own_colours(scene.model, geoms[0], 8) @ patterns.LUMA for geoms in side])
+            if side
+            else 0.5
+            for side in (solids, planes)
+        )
+        of_solids, of_planes = (LIGHTER, DARKER) if light >= dark else (DARKER, LIGHTER)
+        chosen = rng.permutation(len(solids))[: int(np.ceil(share * len(solids)))]
+        _paint(scene, planes, scene.spare_2d, strength, of_planes, rng)
+        _paint(scene, [solids[i] for i in chosen], scene.spare_cube, strength, of_solids, rng)
+
+
+def looks(model: mujoco.MjModel) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Group the geoms that are seen by what they look like.
+
+    Returns:
+        The groups of planes and those of solids, each group the int (n,) ids of geoms that share
+        material and colour, in order of their first geom.
+    """
+    groups: tuple[dict, dict] = ({}, {})
+    # MuJoCo draws the groups 0 to 2 unless told otherwise.
+    for geom in np.flatnonzero(model.geom_group < 3):
+        if _rgba(model, geom)[3] == 0:
+            continue
+        solid = model.geom_type[geom] != mujoco.mjtGeom.mjGEOM_PLANE
+        look = (int(model.geom_matid[geom]), model.geom_rgba[geom].tobytes())
+        groups[solid].setdefault(look, []).append(geom)
+    planes, solids = ([np.array(geoms) for geoms in side.values()] for side in groups)
+    return planes, solids
+
+
+def own_colours(model: mujoco.MjModel, geom: int, size: int) -> np.ndarray:
+    """Return a geom's clean, unlit surface as a picture: float (size, size, 3) in [0, 1].
+
+    Of a cube texture the first face stands for all.
+    """
+    colour = _rgba(model, geom)[:3]
+    material = int(model.geom_matid[geom])
+    texture = int(model.mat_texid[material, _RGB]) if material >= 0 else -1
+    if texture < 0:
+        return np.tile(colour, (size, size, 1))
+    width, channels = int(model.tex_width[texture]), int(model.tex_nchannel[texture])
+    # The six faces of a cube stand below each other.
+    height = min(int(model.tex_height[texture]), width)
+    start = int(model.tex_adr[texture])
+    texels = model.tex_data[start : start + width * height * channels]
+    rows, columns = (((np.arange(size) + 0.5) * n / size).astype(int) for n in (height, width))
+    picture = texels.reshape(height, width, channels)[np.ix_(rows, columns)]
+    colours = picture[..., :3] if channels >= 3 else picture[..., :1]
+    return colour * (colours / 255.0)
+
+
+def _rgba(model: mujoco.MjModel, geom: int) -> np.ndarray:
+    """Return the colour that a geom is drawn with, its texture apart: float (4,)."""
+    unset = np.array_equal(model.geom_rgba[geom], _UNSET) and model.geom_matid[geom] >= 0
+    return model.mat_rgba[model.geom_matid[geom]] if unset else model.geom_rgba[geom]
+
+
+def _paint(
+    scene: Scene,
+    groups: list[np.ndarray],
+    spares: tuple[int, ...],
+    strength: float,
+    luma: tuple[float, float],
+    rng: np.random.Generator,
+) -> None:
+    """Give each group of geoms a spare material with a pattern mixed into its own colours.
+
+    Where there are more groups than materials, several share one: that of the first of them.
+    """
+    model = scene.model
+    for i, geoms in enumerate(groups):
+        spare = spares[i % len(spares)]
+        if i < len(spares):
+            size = scene.texture_size(spare)
+            pattern = patterns.colour(
+                patterns.field(rng, size), patterns.palette(rng, luma, saturation=SATURATION)
+            )
+            own = 255 * own_colours(model, geoms[0], size)
+            mixture = own + strength * (pattern - own)
+            scene.set_texture(spare, np.round(mixture).clip(0, 255).astype(np.uint8))
+            before = int(model.geom_matid[geoms[0]])
+            if before >= 0:
+                for name in _KEPT:
+                    values = getattr(model, f"mat_{name}")
+                    values[spare] = values[before]
+        model.geom_rgba[geoms] = 1, 1, 1, _rgba(model, geoms[0])[3]
+        model.geom_matid[geoms] = spare
