@@ -1,0 +1,55 @@
+"""`cnn`, the convolutional encoder that is trained from scratch: DreamerV3's, at a small size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchrl.modules import DreamerV3ImageEncoder
+
+from shiftbench.encoders import loading
+from shiftbench.encoders.base import Encoder
+from shiftbench.errors import ShiftBenchError
+
+#: Channels of the first stage are twice this; DreamerV3's smallest published size is 32.
+DEPTH = 16
+#: Modules of one stage: convolution, normalisation, activation.
+_STAGE = 3
+
+
+def build(
+    *, weights: Path | None = None, image_size: int = 64, pretrained: bool = False
+) -> Encoder:
+    """Return four stages of stride 2: 222 thousand parameters, 1024 features at 64 px.
+
+    Args:
+        weights: safetensors file with pre-trained weights.
+        image_size: height and width of the frames in pixels.
+        pretrained: the caller wants pre-trained weights, of which this encoder has none but those
+            in ``weights``.
+
+    Raises:
+        ShiftBenchError: ``pretrained`` without ``weights``, or weights that do not fit.
+    """
+    net = DreamerV3ImageEncoder(depth=DEPTH).to(memory_format=torch.channels_last)
+    digest = ""
+    if pretrained:
+        if weights is None:
+            raise ShiftBenchError(
+                "encoder 'cnn' has no pre-trained weights: it can only be trained from scratch "
+                "(agent 'scratch'), or take some with --encoder-weights"
+            )
+        digest = loading.load(net, weights)
+    return Encoder(
+        name="cnn",
+        module=net,
+        features=net.output_features((3, image_size, image_size)),
+        transform=nn.Identity(),
+        blocks=[
+            (f"stage{i + 1}", net.layers[_STAGE * i : _STAGE * (i + 1)])
+            for i in range(net.num_stages)
+        ],
+        pretrained=pretrained,
+        sha256=digest,
+    )

@@ -1,0 +1,148 @@
+"""`synth`, the pre-trained vision model that ships with the package.
+
+The first stages of timm's ``mobilenetv4_conv_small_050`` down to strides 8 and 16 (later stages cut
+off) with a small neck that merges both into an 8 × 8 × 32 map: 107 thousand parameters. It was
+trained by `shiftbench.pretrain` on random scenes; ``weights/synth.json`` tells how.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shiftbench.encoders import _torchvision, loading
+from shiftbench.encoders.base import Encoder
+from shiftbench.encoders.transforms import Standardize
+
+#: The shipped weights; their card and loss curve lie beside them.
+WEIGHTS = Path(__file__).resolve().parent / "weights" / "synth.safetensors"
+#: Height and width of the frames that the network takes, in pixels.
+SIZE = 64
+#: Side and channels of the feature map.
+GRID, CHANNELS = 8, 32
+BACKBONE = "mobilenetv4_conv_small_050"
+#: Channels of both inputs of the neck once they are merged.
+_MERGED = 48
+
+#: What flows between blocks: the current map, and the map at stride 8 once there is one.
+State = tuple[Tensor, ...]
+
+
+class _Step(nn.Module):
+    """One block on the current map; a map that is carried along passes unchanged."""
+
+    def __init__(self, body: nn.Module, fork: bool = False) -> None:
+        super().__init__()
+        self.body, self.fork = body, fork
+
+    def forward(self, state: State) -> State:
+        out = self.body(state[0])
+        return (out, out) if self.fork else (out, *state[1:])
+
+
+class _Neck(nn.Module):
+    """Merge the maps at strides 16 and 8 into (B, CHANNELS, GRID, GRID)."""
+
+    def __init__(self, coarse: int, fine: int) -> None:
+        super().__init__()
+        self.coarse = nn.Conv2d(coarse, _MERGED, 1, bias=False)
+        self.fine = nn.Conv2d(fine, _MERGED, 1, bias=False)
+        self.merge = nn.Sequential(
+            nn.BatchNorm2d(_MERGED),
+            nn.GELU(),
+            nn.Conv2d(_MERGED, CHANNELS, 3, padding=1, bias=False),
+            nn.BatchNorm2d(CHANNELS),
+            nn.GELU(),
+        )
+
+    def forward(self, state: State) -> State:
+        coarse, fine = state
+        up = F.interpolate(self.coarse(coarse), scale_factor=2.0, mode="nearest")
+        return (self.merge(up + self.fine(fine)),)
+
+
+class SynthNet(nn.Module):
+    """The network: a chain of twelve blocks, then centring.
+
+    The state between two blocks is a tuple of tensors, so the chain can be cut anywhere.
+
+    Batch normalisation always uses its running statistics, in training mode too, because the
+    frames of one task are no sample of what it was fitted on; only pre-training switches
+    `learn_statistics` on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        _torchvision.mend()
+        import timm
+
+        net = timm.create_model(BACKBONE, pretrained=False)
+        first, second, third = net.blocks[:3]
+        self.learn_statistics = False
+        self.chain = nn.ModuleDict({"stem": _Step(nn.Sequential(net.conv_stem, net.bn1))})
+        for stage, layers in enumerate((first, second, third)):
+            for i, layer in enumerate(layers):
+                fork = stage == 1 and i == len(layers) - 1
+                self.chain[f"stage{stage + 1}_{i + 1}"] = _Step(layer, fork)
+        coarse, fine = (info["num_chs"] for info in (net.feature_info[3], net.feature_info[2]))
+        self.chain["neck"] = _Neck(coarse, fine)
+        # Centred features let a readout or a world model train at once; fitted by pre-training.
+        self.register_buffer("mean", torch.zeros(CHANNELS * GRID * GRID))
+        self.register_buffer("std", torch.ones(()))
+        self.to(memory_format=torch.channels_last)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> SynthNet:
+        """Set the mode, keeping normalisation on running statistics."""
+        super().train(mode)
+        if not self.learn_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def maps(self, image: Tensor) -> Tensor:
+        """Map float32 (B, 3, SIZE, SIZE) to uncentred features (B, CHANNELS, GRID, GRID)."""
+        state: State = (image.contiguous(memory_format=torch.channels_last),)
+        for block in self.chain.values():
+            state = block(state)
+        return state[0]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map float32 (B, 3, SIZE, SIZE) to centred features (B, CHANNELS * GRID * GRID)."""
+        return (self.maps(image).flatten(1) - self.mean) / self.std
+
+
+def transform() -> nn.Module:
+    """Return the input transform: any frame in [0, 1] → about unit range at SIZE × SIZE."""
+    return Standardize(SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def build(
+    *, weights: Path | None = None, image_size: int = SIZE, pretrained: bool = True
+) -> Encoder:
+    """Return the encoder.
+
+    Args:
+        weights: safetensors to use in place of the shipped ones.
+        image_size: size of the frames that come in; they are resized to SIZE.
+        pretrained: load weights; without, the network is random and no file is touched.
+
+    Raises:
+        ShiftBenchError: the weights are missing or do not fit.
+    """
+    net, digest = SynthNet(), ""
+    if pretrained:
+        digest = loading.load(net, weights or WEIGHTS)
+    return Encoder(
+        name="synth",
+        module=net,
+        features=CHANNELS * GRID * GRID,
+        transform=transform(),
+        blocks=list(net.chain.items()),
+        pretrained=pretrained,
+        sha256=digest,
+    )
