@@ -101,6 +101,11 @@ class Replay:
         result["belief"] = self.arrays["belief"][before].astype(np.float32)
         return result, index
 
+    def mean_frame(self) -> np.ndarray:
+        """Return the mean of at most 1,000 frames held, float64 (H, W, 3) in [0, 255]."""
+        index = np.linspace(0, len(self) - 1, min(len(self), 1000)).astype(int)
+        return self.arrays["pixels"][index].mean(0)
+
     def refresh(self, index: np.ndarray, state: np.ndarray, belief: np.ndarray) -> None:
         """Store newer latents: state int (B, T, categoricals), belief float (B, T, D)."""
         self.arrays["state"][index] = state

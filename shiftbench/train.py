@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -135,6 +136,11 @@ def fit(
     env = make_env()
     clock, started = Clock(), time.perf_counter()
     first_step = agent.train_steps
+
+    def say(text: str) -> None:
+        if progress:
+            tqdm.write(text, file=sys.stderr)
+
     bar = tqdm(
         total=budget,
         initial=agent.train_steps,
@@ -152,10 +158,9 @@ def fit(
                 counters["evaluations"] = agent.train_steps // eval_every
                 with clock("evaluation"):
                     row["eval_return"] = _validate(agent, env, eval_episodes)
-                bar.write(
+                say(
                     f"{task.name}: {agent.train_steps} steps, {counters['updates']} updates, "
-                    f"return {row['eval_return']:.1f}, {row['minutes']:.1f} min",
-                    file=bar.fp,
+                    f"return {row['eval_return']:.1f}, {row['minutes']:.1f} min"
                 )
             rows.append(row)
             with clock("checkpoint"):
@@ -163,9 +168,8 @@ def fit(
     finally:
         bar.close()
         env.close()
-    if progress:
-        speed = (agent.train_steps - first_step) / (time.perf_counter() - started)
-        tqdm.write(f"{task.name}: {speed:.0f} environment steps/s; {clock.summary()}", file=bar.fp)
+    speed = (agent.train_steps - first_step) / (time.perf_counter() - started)
+    say(f"{task.name}: {speed:.0f} environment steps/s; {clock.summary()}")
 
 
 def seconds_per_step(agent: Learner, env: PixelEnv, updates: int = 3) -> float:

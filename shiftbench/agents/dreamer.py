@@ -212,6 +212,9 @@ class DreamerAgent(Agent):
     def learn(self, replay: Replay, rng: np.random.Generator) -> dict[str, float]:
         """Do one update and return its metrics."""
         model, config = self.model, self.config
+        if self._updates == 0:
+            mean = replay.mean_frame().astype(np.float32) / 255.0
+            model.decoder.mean.copy_(torch.from_numpy(mean).movedim(-1, 0))
         arrays, index = replay.sample(config.batch, config.length, rng)
         batch = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
         self.optimizer.zero_grad()
@@ -231,6 +234,10 @@ class DreamerAgent(Agent):
         model.update_slow_critic()
         parts.update(behaviour, model_loss=loss)
         return {name: float(value.detach()) for name, value in parts.items()}
+
+    @property
+    def _updates(self) -> int:
+        return self.optimizer.param_groups[0]["step"]
 
     def training_state(self) -> dict[str, Tensor]:
         """Return everything that learning changes, as flat named tensors."""
