@@ -29,17 +29,17 @@ TILT = (0.0, 20.0, 35.0, 50.0, 65.0)
 #: Factor on the lamps' diffuse light is 1 ± this. RL-ViGen: ± 0.2.
 DIFFUSE = (0.0, 0.1, 0.2, 0.3, 0.4)
 
-#: Share of the light from the camera (the headlight) that is taken away. Its diffuse part of 0.8
-#: then falls to 0.32, a little under DMC Remastered's range of 0.4–0.9 (Grigsby & Qi 2020, arXiv
-#: 2010.06740), and its ambient part of 0.4 to 0.16, within the 0.1–0.8 there.
-DIMMED = (0.0, 0.1, 0.2, 0.3, 0.45)
+#: Share of the light from the camera (the headlight) that is taken away. dm_control's diffuse 0.8
+#: and ambient 0.4 fall to 0.48 and 0.24, within DMC Remastered's ranges of 0.4–0.9 and 0.1–0.8
+#: (Grigsby & Qi 2020, arXiv 2010.06740).
+DIMMED = (0.0, 0.1, 0.2, 0.3, 0.4)
 
 #: Added to the lamps' specular light of 0.3: highlights grow. Ours.
 SPECULAR = (0.0, 0.1, 0.25, 0.4, 0.6)
 
 #: Gain on the whole frame where it gets darker, and where it gets brighter. Ours, set so that the
 #: levels change a frame about as much as those of the other families.
-DARK = (1.0, 0.9, 0.8, 0.7, 0.58)
+DARK = (1.0, 0.9, 0.8, 0.7, 0.6)
 BRIGHT = (1.0, 1.1, 1.2, 1.33, 1.5)
 
 #: Probability that an episode gets darker; low light is the harder and the commoner case. Ours.

@@ -104,6 +104,18 @@ def own_colours(model: mujoco.MjModel, geom: int, size: int) -> np.ndarray:
     return colour * (colours / 255.0)
 
 
+def _copies(model: mujoco.MjModel, geom: int) -> int:
+    """Return how often a pattern is repeated each way within its texture.
+
+    Twice on a floor whose texture, one length unit or so in size, is larger than the whole scene:
+    the camera would show but a blot of it.
+    """
+    material = int(model.geom_matid[geom])
+    if material < 0 or not model.mat_texuniform[material]:
+        return 1
+    return 2 if model.mat_texrepeat[material, 0] * model.stat.extent < 1 else 1
+
+
 def _rgba(model: mujoco.MjModel, geom: int) -> np.ndarray:
     """Return the colour that a geom is drawn with, its texture apart: float (4,)."""
     unset = np.array_equal(model.geom_rgba[geom], _UNSET) and model.geom_matid[geom] >= 0
@@ -127,9 +139,9 @@ def _paint(
         spare = spares[i % len(spares)]
         if i < len(spares):
             size = scene.texture_size(spare)
-            pattern = patterns.colour(
-                patterns.field(rng, size), patterns.palette(rng, luma, saturation=SATURATION)
-            )
+            copies = _copies(model, geoms[0])
+            field = np.tile(patterns.field(rng, size // copies), (copies, copies))
+            pattern = patterns.colour(field, patterns.palette(rng, luma, saturation=SATURATION))
             own = 255 * own_colours(model, geoms[0], size)
             mixture = own + strength * (pattern - own)
             scene.set_texture(spare, np.round(mixture).clip(0, 255).astype(np.uint8))
