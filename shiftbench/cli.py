@@ -39,7 +39,7 @@ suite_options = options(
 agent_options = options(
     click.option("--encoder", help="Another encoder: cnn, synth, timm:<name> or a plugin's."),
     click.option("--encoder-weights", type=PATH, help="Weights of the encoder (safetensors)."),
-    click.option("--finetune-blocks", type=click.IntRange(min=1), help="Blocks that train (partial)."),
+    click.option("--finetune-blocks", type=click.IntRange(min=1), help="Last blocks that train."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
     click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, default=(0,),
                  show_default=True, help="Training seed; repeatable."),
@@ -147,7 +147,7 @@ def doctor(as_json: bool) -> None:
 @click.option("--steps", type=click.IntRange(min=1), required=True,
               help="Environment steps in total; a run that has them is left alone.")  # fmt: skip
 @click.option("--eval-every", type=click.IntRange(min=1), default=5000, show_default=True,
-              help="Environment steps between evaluations on clean validation episodes.")  # fmt: skip
+              help="Environment steps between evaluations on clean episodes.")  # fmt: skip
 @out_option
 def train(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, task_names: tuple,
           steps: int, eval_every: int, out: Path, **agent: Any) -> None:  # fmt: skip

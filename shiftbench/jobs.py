@@ -1,4 +1,4 @@
-"""From names to finished work: select, plan, train what has to be trained, evaluate what is missing.
+"""From names to finished work: select, plan, train what must be trained, evaluate the rest.
 
 The unit is the cell: agent × task × training seed × shift. Every finished cell is one file; a run
 that is repeated or was stopped goes on with the cells that have none.
@@ -22,7 +22,7 @@ from shiftbench.data import data_dir
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import evaluation_seeds, rollout
 from shiftbench.files import replacing
-from shiftbench.registry import ALGORITHMS
+from shiftbench.registry import ALGORITHMS, FAMILIES
 from shiftbench.specs import (
     AgentSpec,
     Shift,
@@ -105,17 +105,16 @@ def plan_training(
             task,
             agent,
             seed,
-            out / "train" / f"{task.name}-v{task.version}" / slug(agent.id) / f"seed-{seed}",
+            out
+            / "train"
+            / f"{task.name}-v{task.version}"
+            / results.file_name(agent.id)
+            / f"seed-{seed}",
         )
         for task in tasks
         for agent in agents
         for seed in dict.fromkeys(seeds)
     ]
-
-
-def slug(name: str) -> str:
-    """Return an agent's id as a file name."""
-    return "".join(c if c.isalnum() or c in "-_.+=" else "_" for c in name)
 
 
 def check_writable(out: Path) -> None:
@@ -195,7 +194,7 @@ def find_checkpoint(run: Run, given: Path | None) -> Path | None:
         / run.suite.id
         / "checkpoints"
         / f"{run.task.name}-v{run.task.version}"
-        / slug(run.agent.id)
+        / results.file_name(run.agent.id)
         / f"seed-{run.seed}.safetensors"
     )
     for path in (run.folder / "policy.safetensors", shipped):
@@ -254,13 +253,16 @@ def run(
         raise ShiftBenchError("no agent has a checkpoint here: train first, or give --steps N")
     bar = tqdm(total=len(left) * len(shifts) * episodes, unit="episode", desc="evaluate")
     try:
-        frames = [
-            _evaluate(run_, shifts, episodes, find_checkpoint(run_, checkpoint), out, device, bar)
+        files = [
+            file
             for run_ in left
+            for file in _evaluate(
+                run_, shifts, episodes, find_checkpoint(run_, checkpoint), out, device, bar
+            )
         ]
     finally:
         bar.close()
-    return results.concat([frame for group in frames for frame in group])
+    return results.read_rows(files, {task.name: task for task in tasks})
 
 
 def _evaluate(
@@ -271,12 +273,12 @@ def _evaluate(
     out: Path,
     device: str,
     bar: tqdm,
-) -> list[pd.DataFrame]:
-    """Return the rows of one run under every shift, evaluating the cells that have no file."""
+) -> list[Path]:
+    """Return the cells' files of one run, evaluating those that are missing."""
     digest = checkpoints.sha256(checkpoint) if checkpoint else ""
     cells = {shift: _cell(run, shift, episodes, digest) for shift in shifts}
-    paths = {shift: results.cell_path(out, cell) for shift, cell in cells.items()}
-    todo = [shift for shift in shifts if not results.has_cell(paths[shift])]
+    paths = {shift: cell.path(out) for shift, cell in cells.items()}
+    todo = [shift for shift in shifts if not paths[shift].exists()]
     bar.update(episodes * (len(shifts) - len(todo)))
     if todo:
         env = make_env(run)
@@ -286,11 +288,58 @@ def _evaluate(
                 agent.load(checkpoint)
             for shift in todo:
                 bar.set_postfix_str(f"{run.agent.id} {run.task.name} {shift}")
-                rows = _play(run, shift, episodes, agent, env, bar)
-                results.write_cell(paths[shift], cells[shift], rows)
+                results.write_rows(paths[shift], _play(run, cells[shift], shift, agent, env, bar))
         finally:
             env.close()
-    return [results.read_cell(paths[shift]) for shift in shifts]
+    return list(paths.values())
+
+
+def _cell(run: Run, shift: Shift, episodes: int, checkpoint: str) -> results.Cell:
+    family = None if shift.is_clean else FAMILIES.get(shift.family)
+    return results.Cell(
+        suite=run.suite.name,
+        suite_version=run.suite.version,
+        task=run.task.name,
+        task_version=run.task.version,
+        agent=run.agent.id,
+        train_seed=run.seed,
+        checkpoint=checkpoint,
+        family=shift.family,
+        level=shift.level,
+        severity=shift.severity,
+        shift_hash=results.shift_hash(family, shift.severity),
+        image_size=run.suite.image_size,
+        render=run.suite.render,
+        episodes=episodes,
+    )
+
+
+def _play(
+    run: Run, cell: results.Cell, shift: Shift, agent: Agent, env: PixelEnv, bar: tqdm
+) -> list[dict[str, Any]]:
+    """Play the episodes of a cell and return its rows."""
+    from shiftbench.envs import gl
+
+    seeds, looks = evaluation_seeds(run.task.name, run.task.version, shift, cell.episodes)
+    played = rollout(agent.policy(), env, seeds, shift, looks, on_episode=bar.update)
+    shared = {
+        **{name: getattr(cell, name) for name in cell.__struct_fields__ if name in results.KINDS},
+        **results.provenance(),
+        "schema": results.SCHEMA,
+        "train_steps": getattr(agent, "train_steps", 0),
+        "gl": gl.backend(),
+        "device": "cpu" if agent.device == "auto" else agent.device,
+    }
+    return [
+        {
+            **shared,
+            "episode": number,
+            "return": episode.episode_return,
+            "score": run.task.score(episode.episode_return),
+            "length": episode.length,
+        }
+        for number, episode in enumerate(played)
+    ]
 
 
 # -- smaller jobs --------------------------------------------------------------------------------
