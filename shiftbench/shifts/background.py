@@ -27,8 +27,11 @@ OPACITY = (0.0, 0.25, 0.45, 0.65, 0.9)
 #: Speed of the picture in frame widths per agent step. Ours: still up to ``moderate``.
 SPEED = (0.0, 0.0, 0.0, 0.01, 0.02)
 
-#: Severity from which the floor (every plane) gives way to the picture, as in DMC-GB's hard set.
+#: Severity from which the floor gives way to the picture, as in DMC-GB's hard set.
 FLOOR_FROM = 0.75
+
+#: Types of geoms that are floors and walls: planes and terrain.
+GROUND = (int(mujoco.mjtGeom.mjGEOM_PLANE), int(mujoco.mjtGeom.mjGEOM_HFIELD))
 
 #: Darkest and lightest luma of the picture's palette, and its saturation. Bodies of dm_control are
 #: mostly lighter than this when lit, so that they stay visible. Ours.
@@ -63,7 +66,7 @@ class Background(ShiftFamily):
         self._velocity = speed * size * np.array([np.sin(heading), np.cos(heading)])
         if severity >= FLOOR_FROM:
             model = scene.model
-            model.geom_rgba[model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE, 3] = 0
+            model.geom_rgba[np.isin(model.geom_type, GROUND), 3] = 0
 
     def post(self, rgb: np.ndarray, depth: np.ndarray | None, t: int) -> np.ndarray:
         y, x = (self._velocity * t % self._size).astype(int)

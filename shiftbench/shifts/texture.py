@@ -1,11 +1,11 @@
 """Family ``texture``: procedural patterns on the floor, the walls, the agent and the objects.
 
-Planes (floor and walls) always take part; of the solids a share that grows with the level. Each
-surface becomes a mixture of its own colours and a pattern. Sites, tendons and the sky are left
-alone.
+The ground (floors, walls, terrain) always takes part; of the solids a share that grows with the
+level. Each surface becomes a mixture of its own colours and a pattern. Sites, tendons and the sky
+are left alone.
 
-A person can always tell the agent from the floor: patterns of solids are lighter than those of
-planes (or darker, where the clean scene is that way round), and so is every mixture.
+A person can always tell the agent from the floor: patterns of solids are lighter than those of the
+ground (or darker, where the clean scene is that way round), and so is every mixture.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import mujoco
 import numpy as np
 
 from shiftbench.shifts import patterns
+from shiftbench.shifts.background import GROUND
 from shiftbench.shifts.base import ShiftFamily
 
 if TYPE_CHECKING:
@@ -47,20 +48,20 @@ _KEPT = (
 
 
 class Texture(ShiftFamily):
-    """Paints planes and solids with patterns."""
+    """Paints ground and solids with patterns."""
 
     def apply(self, scene: Scene, severity: float, rng: np.random.Generator) -> None:
         strength, share = (float(np.interp(severity, SEVERITY, t)) for t in (STRENGTH, SHARE))
-        planes, solids = looks(scene.model)
+        ground, solids = looks(scene.model)
         light, dark = (
             np.mean([own_colours(scene.model, geoms[0], 8) @ patterns.LUMA for geoms in side])
             if side
             else 0.5
-            for side in (solids, planes)
+            for side in (solids, ground)
         )
-        of_solids, of_planes = (LIGHTER, DARKER) if light >= dark else (DARKER, LIGHTER)
+        of_solids, of_ground = (LIGHTER, DARKER) if light >= dark else (DARKER, LIGHTER)
         chosen = rng.permutation(len(solids))[: int(np.ceil(share * len(solids)))]
-        _paint(scene, planes, scene.spare_2d, strength, of_planes, rng)
+        _paint(scene, ground, scene.spare_2d, strength, of_ground, rng)
         _paint(scene, [solids[i] for i in chosen], scene.spare_cube, strength, of_solids, rng)
 
 
@@ -68,7 +69,7 @@ def looks(model: mujoco.MjModel) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Group the geoms that are seen by what they look like.
 
     Returns:
-        The groups of planes and those of solids, each group the int (n,) ids of geoms that share
+        The groups of the ground and those of solids, each the int (n,) ids of geoms that share
         material and colour, in order of their first geom.
     """
     groups: tuple[dict, dict] = ({}, {})
@@ -76,11 +77,11 @@ def looks(model: mujoco.MjModel) -> tuple[list[np.ndarray], list[np.ndarray]]:
     for geom in np.flatnonzero(model.geom_group < 3):
         if _rgba(model, geom)[3] == 0:
             continue
-        solid = model.geom_type[geom] != mujoco.mjtGeom.mjGEOM_PLANE
+        solid = int(model.geom_type[geom]) not in GROUND
         look = (int(model.geom_matid[geom]), model.geom_rgba[geom].tobytes())
         groups[solid].setdefault(look, []).append(geom)
-    planes, solids = ([np.array(geoms) for geoms in side.values()] for side in groups)
-    return planes, solids
+    ground, solids = ([np.array(geoms) for geoms in side.values()] for side in groups)
+    return ground, solids
 
 
 def own_colours(model: mujoco.MjModel, geom: int, size: int) -> np.ndarray:

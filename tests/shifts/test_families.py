@@ -128,14 +128,15 @@ def test_light_reaches_the_sky_and_never_overflows(shift_envs):
     darker = np.mean(np.array(skies) < clean)
     assert 0.5 < darker < 1
     assert max(skies) > 1.2 * clean
-    # A value that wrapped around at 255 would leave a dark dot in the brightest part.
-    white = np.full((64, 64, 3), 255, np.uint8)
+    grey, white = (np.full((64, 64, 3), value, np.uint8) for value in (100, 255))
     family = Lighting()
+    brighter = 0
     for seed in range(20):
         family.apply(env.scene, 1.0, np.random.default_rng(seed))
-        lit = family.post(white, None, 0)
-        assert (lit == lit[0, 0]).all()
-        assert lit.min() > 60
+        gain = family.post(grey, None, 0) > 100
+        assert (family.post(white, None, 0)[gain] == 255).all()
+        brighter += gain.any()
+    assert brighter > 2
 
 
 # -- background ------------------------------------------------------------------------------------
@@ -260,27 +261,39 @@ def test_a_surfaces_own_colours_are_those_that_are_drawn():
         np.testing.assert_allclose(own, np.broadcast_to(colour, own.shape), atol=1e-6)
 
 
+class FewSpares:
+    """What the family needs of a scene, with one spare material of each kind."""
+
+    spare_2d, spare_cube = (0,), (1,)
+
+    def __init__(self):
+        self.model = mujoco.MjModel.from_xml_string(LOOKS)
+        self.painted = {}
+
+    def texture_size(self, material):
+        return 16
+
+    def set_texture(self, material, rgb):
+        self.painted[material] = rgb
+
+
 def test_glass_stays_glass_and_many_looks_share_the_spare_materials():
-    class Few:
-        """A scene with one spare material of each kind."""
-
-        model = mujoco.MjModel.from_xml_string(LOOKS)
-        spare_2d, spare_cube = (0,), (1,)
-
-        def __init__(self):
-            self.painted = {}
-
-        def texture_size(self, material):
-            return 16
-
-        def set_texture(self, material, rgb):
-            self.painted[material] = rgb
-
-    scene = Few()
+    scene = FewSpares()
     texture.Texture().apply(scene, 1.0, np.random.default_rng(0))
     assert scene.model.geom_matid[:4].tolist() == [0, 1, 1, 1]
     np.testing.assert_allclose(scene.model.geom_rgba[:4, 3], (1, 0.3, 0.3, 1))
-    assert {material: rgb.shape for material, rgb in scene.painted.items()} == {
-        0: (16, 16, 3),
-        1: (16, 16, 3),
-    }
+    shapes = {material: rgb.shape for material, rgb in scene.painted.items()}
+    assert shapes == {0: (16, 16, 3), 1: (16, 16, 3)}
+
+
+@pytest.mark.parametrize(("floor", "solids_are_lighter"), [((0.1, 0, 0), True), ((1, 1, 1), False)])
+@pytest.mark.parametrize("severity", SHIFTED.values())
+def test_solids_keep_their_side_of_the_floor(floor, solids_are_lighter, severity):
+    for seed in range(10):
+        scene = FewSpares()
+        scene.model.geom_matid[0] = -1
+        scene.model.geom_rgba[0, :3] = floor
+        texture.Texture().apply(scene, severity, np.random.default_rng(seed))
+        ground, solids = (scene.painted[i] @ [0.2126, 0.7152, 0.0722] for i in (0, 1))
+        gap = solids.min() - ground.max() if solids_are_lighter else ground.min() - solids.max()
+        assert gap > 0.1 * 255
