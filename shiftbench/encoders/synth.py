@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from shiftbench.encoders import _torchvision, loading
 from shiftbench.encoders.base import Encoder
+from shiftbench.encoders.statistics import RunningStatistics
 from shiftbench.encoders.transforms import Standardize
 
 #: The shipped weights; their card and loss curve lie beside them.
@@ -64,14 +65,10 @@ class _Neck(nn.Module):
         return (self.merge(up + self.fine(fine)),)
 
 
-class SynthNet(nn.Module):
+class SynthNet(RunningStatistics):
     """The network: a chain of twelve blocks, then centring.
 
     The state between two blocks is a tuple of tensors, so the chain can be cut anywhere.
-
-    Batch normalisation always uses its running statistics, in training mode too, because the
-    frames of one task are no sample of what it was fitted on; only pre-training switches
-    `learn_statistics` on.
     """
 
     def __init__(self) -> None:
@@ -81,7 +78,6 @@ class SynthNet(nn.Module):
 
         net = timm.create_model(BACKBONE, pretrained=False)
         first, second, third = net.blocks[:3]
-        self.learn_statistics = False
         self.chain = nn.ModuleDict({"stem": _Step(nn.Sequential(net.conv_stem, net.bn1))})
         for stage, layers in enumerate((first, second, third)):
             for i, layer in enumerate(layers):
@@ -94,15 +90,6 @@ class SynthNet(nn.Module):
         self.register_buffer("std", torch.ones(()))
         self.to(memory_format=torch.channels_last)
         self.train(self.training)
-
-    def train(self, mode: bool = True) -> SynthNet:
-        """Set the mode, keeping normalisation on running statistics."""
-        super().train(mode)
-        if not self.learn_statistics:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        return self
 
     def maps(self, image: Tensor) -> Tensor:
         """Map float32 (B, 3, SIZE, SIZE) to uncentred features (B, CHANNELS, GRID, GRID)."""
