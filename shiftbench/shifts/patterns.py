@@ -96,11 +96,11 @@ def rings(rng: np.random.Generator, size: int) -> np.ndarray:
     """Rings around a centre, bent by waves, like the grain of wood."""
     down, across = _axes(size)
     y, x, phase_y, phase_x = rng.uniform(size=4)
-    waves = rng.integers(1, 4, 2)
+    waves = rng.integers(1, 3, 2)
     turn = 2 * np.pi
     bend = np.sin(turn * (waves[0] * across + phase_x)) + np.sin(turn * (waves[1] * down + phase_y))
     radius = np.hypot(np.sin(np.pi * (down - y)), np.sin(np.pi * (across - x)))
-    field = 0.5 + 0.5 * np.sin(turn * (rng.uniform(2.5, 5) * radius + rng.uniform(0.1, 0.3) * bend))
+    field = 0.5 + 0.5 * np.sin(turn * (rng.uniform(2, 4) * radius + rng.uniform(0.1, 0.3) * bend))
     return field.astype(np.float32)
 
 
