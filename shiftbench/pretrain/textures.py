@@ -4,7 +4,7 @@ The kinds here (octaves of value noise, checker, stripes, gradient, speckle, two
 mask, and loose clutter of simple shapes) are not the kinds of the benchmark's shift families, so
 that an encoder trained on them meets every benchmark texture for the first time in evaluation.
 
-All images are float32 in [0, 1] until they are stored.
+All images are floats in [0, 1] until they are stored.
 """
 
 from __future__ import annotations

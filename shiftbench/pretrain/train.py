@@ -199,19 +199,25 @@ def run(
         views: images to train on, counting repetitions, rounded up to whole batches of 128.
         seed: seed of scenes, augmentation and initial weights.
         resume: continue the run in ``out`` where there is one.
-        device: torch device.
+        device: torch device that trains; scenes are drawn by the CPU or OpenGL's own device.
         progress: show bars on stderr.
 
     Returns:
         The path of the weights, float16 safetensors.
 
     Raises:
-        ShiftBenchError: a bad number, a folder that cannot be written, a run in ``out`` that
-            ``resume`` does not allow to go on or that has other settings, or no OpenGL backend.
+        ShiftBenchError: a bad number or device, a folder that cannot be written, a run in ``out``
+            that ``resume`` does not allow to go on or that has other settings, or no OpenGL
+            backend.
     """
     for flag, value, least in (("--scenes", scenes, 1), ("--views", views, 1), ("--seed", seed, 0)):
         if value < least:
             raise ShiftBenchError(f"{flag} {value}: must be at least {least}")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ShiftBenchError(f"--device {device}: torch cannot use it: {reason}") from error
     settings = Settings(scenes, views, seed)
     state, curve = out / _STATE, out / CURVE
     if state.exists() and not resume:
@@ -221,6 +227,10 @@ def run(
     began = time.monotonic() - spent
     # Scenes of another seed must not be mistaken for this run's.
     folder = out / _SCENES / f"seed-{seed}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ShiftBenchError(f"--out {out}: cannot be written: {error}") from error
     for index in tqdm(range(settings.shards + 1), "scenes", unit="shard", disable=not progress):
         shards.write(folder, seed, index)
     pool = Pool(folder, range(settings.shards))
