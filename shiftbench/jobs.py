@@ -189,15 +189,15 @@ def find_checkpoint(run: Run, given: Path | None) -> Path | None:
     """Return the policy of ``run``: the one given, an earlier run's, or the shipped one."""
     if given is not None:
         return given
-    shipped = (
-        data_dir("results")
-        / run.suite.id
-        / "checkpoints"
-        / f"{run.task.name}-v{run.task.version}"
-        / results.file_name(run.agent.id)
-        / f"seed-{run.seed}.safetensors"
+    name = (
+        f"checkpoints/{run.task.name}-v{run.task.version}/"
+        f"{results.file_name(run.agent.id)}/seed-{run.seed}.safetensors"
     )
-    for path in (run.folder / "policy.safetensors", shipped):
+    # A checkpoint belongs to a task, not to the suite that it was published with.
+    shipped = sorted(
+        data_dir("results").glob(f"*/{name}"), key=lambda p: run.suite.id not in p.parts
+    )
+    for path in (run.folder / "policy.safetensors", *shipped):
         if path.is_file():
             return path
     return None
