@@ -125,6 +125,23 @@ def preview(
 
 
 @cli.command()
+@click.option("--out", type=PATH, default=Path("runs/pretrain"), show_default=True)
+@click.option("--scenes", type=click.IntRange(min=1), default=20_000, show_default=True,
+              help="Random scenes to draw, two appearances each.")  # fmt: skip
+@click.option("--views", type=click.IntRange(min=1), default=640_000, show_default=True,
+              help="Images to train on, counting repetitions.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+def pretrain(out: Path, scenes: int, views: int, seed: int, device: str, resume: bool) -> None:
+    """Make the weights of the encoder `synth` from random scenes."""
+    from shiftbench import pretrain as synth
+
+    path = synth.run(out, scenes=scenes, views=views, seed=seed, resume=resume, device=device)
+    click.echo(path)
+
+
+@cli.command()
 @json_option
 def doctor(as_json: bool) -> None:
     """Say what works here, what is missing and how to get it."""
@@ -149,15 +166,24 @@ def doctor(as_json: bool) -> None:
 @click.option("--eval-every", type=click.IntRange(min=1), default=5000, show_default=True,
               help="Environment steps between evaluations on clean episodes.")  # fmt: skip
 @out_option
+@json_option
 def train(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, task_names: tuple,
-          steps: int, eval_every: int, out: Path, **agent: Any) -> None:  # fmt: skip
+          steps: int, eval_every: int, out: Path, as_json: bool, **agent: Any) -> None:  # fmt: skip
     """Train agents on clean pixels; run it again to go on where it stopped."""
     from shiftbench import jobs
 
     chosen, tasks_ = jobs.select_tasks(suite, suite_file, tasks_dir, task_names)
     specs = jobs.select_agents(names, agent)
     plan = jobs.plan_training(chosen, tasks_, specs, agent["seeds"], out)
-    for path in jobs.train(plan, steps, agent["device"], eval_every=eval_every):
+    paths = jobs.train(plan, steps, agent["device"], eval_every=eval_every)
+    if as_json:
+        rows = [
+            {"agent": run.agent.id, "task": run.task.name, "seed": run.seed, "policy": str(path)}
+            for run, path in zip(plan, paths, strict=True)
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for path in paths:
         click.echo(path)
 
 

@@ -34,7 +34,7 @@ from shiftbench.replay import Replay
 
 if TYPE_CHECKING:
     from shiftbench.agents.base import Policy
-    from shiftbench.agents.world_model import Config
+    from shiftbench.agents.networks import Config
     from shiftbench.envs.pixels import PixelEnv
     from shiftbench.specs import Task
 

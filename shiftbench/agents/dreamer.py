@@ -14,13 +14,8 @@ from torchrl.trainers.algorithms.dreamer_v3 import DreamerV3Optimizer
 
 from shiftbench import checkpoints, encoders, finetune, seeding
 from shiftbench.agents.base import Agent
-from shiftbench.agents.world_model import (
-    ActingModel,
-    Config,
-    DreamerModel,
-    mode_one_hot,
-    sample_one_hot,
-)
+from shiftbench.agents.networks import ActingModel, Config, mode_one_hot, sample_one_hot
+from shiftbench.agents.world_model import DreamerModel
 from shiftbench.errors import ShiftBenchError
 
 if TYPE_CHECKING:

@@ -3,16 +3,15 @@ import pytest
 import torch
 
 from shiftbench import encoders, finetune
-from shiftbench.agents.world_model import (
+from shiftbench.agents.networks import (
     Config,
-    DreamerModel,
     TwoHot,
-    lambda_returns,
     mode_one_hot,
     sample_one_hot,
     symexp,
     symlog,
 )
+from shiftbench.agents.world_model import DreamerModel, lambda_returns
 
 CONFIG = Config(
     belief=16, hidden=16, categoricals=4, classes=4, units=16, decoder_channels=(8, 8, 8),

@@ -1,0 +1,274 @@
+"""The networks of `dreamer`: what acting needs, and the heads that learning adds.
+
+Shapes: S is the stochastic state (categoricals × classes, flattened one-hot), D the belief, and
+F = S + D the latent features. "The paper" is Hafner et al. 2023, "Mastering Diverse Domains through
+World Models", arXiv 2301.04104; ``docs/dreamer.md`` lists what equals it and what does not.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from msgspec import Struct
+from torch import Tensor, nn
+from torchrl.modules import DreamerV3MLP, RSSMPosteriorV3, RSSMPriorV3
+from torchrl.objectives import two_hot_cross_entropy
+
+from shiftbench.encoders.base import Encoder
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """Hyper-parameters of `dreamer`; one set for every task and agent.
+
+    Steps are agent steps unless the name says otherwise.
+    """
+
+    belief: int = 256
+    hidden: int = 128
+    categoricals: int = 16
+    classes: int = 16
+    blocks: int = 8
+    units: int = 128
+    layers: int = 2
+    decoder_channels: tuple[int, int, int] = (48, 32, 32)
+    unimix: float = 0.01  # the paper's
+    free_nats: float = 1.0  # the paper's
+    image_weight: float = 30.0
+    dynamics_weight: float = 1.0  # the paper's
+    representation_weight: float = 0.1  # the paper's
+    batch: int = 8
+    length: int = 16
+    imagination: int = 15  # the paper's
+    starts: int = 96  # imagined roll-outs an update; the paper starts one from every frame
+    horizon_env_steps: float = 666.0  # the paper's 333 agent steps at its action repeat of 2
+    lmbda: float = 0.95  # the paper's
+    entropy: float = 3e-4  # the paper's
+    slow_rate: float = 0.02  # the paper's
+    return_rate: float = 0.01  # the paper's
+    min_std: float = 0.1  # the paper's
+    max_std: float = 1.0  # the paper's
+    bins: int = 127
+    bin_limit: float = 8.0
+    learning_rate: float = 1e-3
+    actor_learning_rate: float = 6e-4
+    warmup: int = 100
+    update_every: int = 1
+    prefill_env_steps: int = 2000
+    replay_capacity: int = 200_000
+
+
+class FeatureNorm(nn.Module):
+    """RMSNorm and SiLU between a PVM's features and the posterior, as in arXiv 2509.12531."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(features, eps=1e-4)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Map (..., features) to the same shape."""
+        return F.silu(self.norm(value))
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of (B, C, H, W) maps.
+
+    On a CPU it costs half of an RMSNorm, for which PyTorch has no fused kernel there.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=1e-4)
+
+    def forward(self, value: Tensor) -> Tensor:
+        return self.norm(value.movedim(-3, -1)).movedim(-1, -3)
+
+
+class Decoder(nn.Module):
+    """Latent features → frame, with the last factor of four in resolution by pixel shuffle.
+
+    On a CPU this costs about 2.5 times less than TorchRL's `DreamerV3ImageDecoder`, which spends
+    most of its time on maps of the two largest resolutions.
+
+    It predicts the difference from ``mean``, the mean frame that learning begins with: the first
+    few hundred updates would otherwise go into painting the background.
+
+    Args:
+        features: latent features F.
+        image_size: height and width of a frame in pixels, a multiple of 16.
+        channels: of the maps at 1/16, 1/8 and 1/4 of the resolution.
+    """
+
+    def __init__(self, features: int, image_size: int, channels: tuple[int, int, int]) -> None:
+        super().__init__()
+        first, second, third = channels
+        self.grid, self.first = image_size // 16, first
+        self.project = nn.Linear(features, first * self.grid**2)
+        self.layers = nn.Sequential(
+            ChannelNorm(first),
+            nn.SiLU(),
+            nn.ConvTranspose2d(first, second, 4, 2, 1),
+            ChannelNorm(second),
+            nn.SiLU(),
+            nn.ConvTranspose2d(second, third, 4, 2, 1),
+            ChannelNorm(third),
+            nn.SiLU(),
+            nn.Conv2d(third, 3 * 16, 1),
+            nn.PixelShuffle(4),
+        ).to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            self.layers[-2].weight.mul_(0.1)
+            self.layers[-2].bias.zero_()
+        self.register_buffer("mean", torch.full((3, image_size, image_size), 0.5))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (..., F) to frames (..., 3, H, W), about in [0, 1] but unbounded."""
+        flat = self.project(features.reshape(-1, features.shape[-1]))
+        grid = flat.unflatten(-1, (self.grid, self.grid, self.first)).permute(0, 3, 1, 2)
+        image = self.layers(grid) + self.mean
+        return image.reshape(*features.shape[:-1], *image.shape[-3:])
+
+
+class TwoHot(nn.Module):
+    """A scalar predicted as a categorical over bins that are even in symlog space.
+
+    The expectation is taken in symlog space (the first version of the paper). Taking it over raw
+    bin values, as later versions do, multiplies the tails' probabilities by up to e^20, which
+    makes gradients *through* a decoded reward useless; the actor here learns from exactly those.
+    """
+
+    def __init__(self, features: int, config: Config) -> None:
+        super().__init__()
+        self.mlp = DreamerV3MLP(
+            features, config.bins, depth=config.layers, num_cells=config.units, outscale=0.0
+        )
+        self.register_buffer(
+            "grid",
+            torch.linspace(-config.bin_limit, config.bin_limit, config.bins),
+            persistent=False,
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (..., F) to logits (..., bins)."""
+        return self.mlp(features)
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Return the predicted scalars (...)."""
+        return symexp((logits.softmax(-1) * self.grid).sum(-1))
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the cross-entropy (...) with raw scalar targets (...)."""
+        return two_hot_cross_entropy(logits, symlog(target), self.grid)
+
+
+def symlog(value: Tensor) -> Tensor:
+    """Return sign(x)·log(1 + |x|) (the paper's equation 9)."""
+    return value.sign() * value.abs().log1p()
+
+
+def symexp(value: Tensor) -> Tensor:
+    """Return the inverse of `symlog`."""
+    return value.sign() * value.abs().expm1()
+
+
+def unimix_probs(logits: Tensor, unimix: float) -> Tensor:
+    """Return softmax probabilities with a share of the uniform distribution mixed in."""
+    return (1.0 - unimix) * logits.softmax(-1) + unimix / logits.shape[-1]
+
+
+def sample_one_hot(logits: Tensor, unimix: float, generator: torch.Generator | None) -> Tensor:
+    """Draw one-hot samples (..., S) from logits (..., categoricals, classes).
+
+    The gradient is that of the probabilities (straight-through).
+    """
+    probs = unimix_probs(logits, unimix)
+    uniform = torch.rand(probs.shape[:-1], generator=generator, device=probs.device)
+    index = (uniform.unsqueeze(-1) > probs.detach().cumsum(-1)).sum(-1)
+    one_hot = F.one_hot(index.clamp_max(probs.shape[-1] - 1), probs.shape[-1]).to(probs.dtype)
+    return (one_hot + probs - probs.detach()).flatten(-2)
+
+
+def mode_one_hot(logits: Tensor) -> Tensor:
+    """Return the most likely one-hot state (..., S) of logits (..., categoricals, classes)."""
+    return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype).flatten(-2)
+
+
+class ActingModel(nn.Module):
+    """What acting needs: encoder, recurrent state-space model, actor. Shipped in checkpoints.
+
+    Args:
+        encoder: pixels → features.
+        action_dim: number of action dimensions A.
+        config: hyper-parameters.
+    """
+
+    def __init__(self, encoder: Encoder, action_dim: int, config: Config) -> None:
+        super().__init__()
+        self.config, self.action_dim = config, action_dim
+        self.encoder = encoder.module
+        self.transform = encoder.transform
+        self.feature_norm = FeatureNorm(encoder.features) if encoder.pretrained else nn.Identity()
+        self.prior = RSSMPriorV3(
+            action_shape=(action_dim,),
+            action_dim=action_dim,
+            hidden_dim=config.hidden,
+            rnn_hidden_dim=config.belief,
+            num_categoricals=config.categoricals,
+            num_classes=config.classes,
+            recurrent_model="block_gru",
+            num_blocks=config.blocks,
+            prior_num_layers=1,
+            unimix=config.unimix,
+        )
+        self.posterior = RSSMPosteriorV3(
+            hidden_dim=config.hidden,
+            rnn_hidden_dim=config.belief,
+            obs_embed_dim=encoder.features,
+            num_categoricals=config.categoricals,
+            num_classes=config.classes,
+            use_rms_norm=True,
+            unimix=config.unimix,
+        )
+        self.actor = DreamerV3MLP(
+            self.features,
+            2 * action_dim,
+            depth=config.layers,
+            num_cells=config.units,
+            outscale=0.01,
+        )
+
+    @property
+    def features(self) -> int:
+        """Latent features F."""
+        return self.config.categoricals * self.config.classes + self.config.belief
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Map uint8 (..., H, W, 3) frames to float32 (..., features)."""
+        batch = pixels.shape[:-3]
+        # A permuted view is channels-last already, the faster layout for convolutions on a CPU.
+        image = pixels.reshape(-1, *pixels.shape[-3:]).permute(0, 3, 1, 2).float() / 255.0
+        return self.feature_norm(self.encoder(self.transform(image))).reshape(*batch, -1)
+
+    def _grid(self, flat: Tensor) -> Tensor:
+        return flat.unflatten(-1, (self.config.categoricals, self.config.classes))
+
+    def advance(self, state: Tensor, belief: Tensor, action: Tensor) -> Tensor:
+        """Return the next belief (..., D) after ``action`` (..., A) in (state, belief)."""
+        return self.prior.rnn(state, belief, action)
+
+    def prior_logits(self, belief: Tensor) -> Tensor:
+        """Return the dynamics' logits (..., categoricals, classes)."""
+        return self._grid(self.prior.rnn_to_prior_projector(belief))
+
+    def posterior_logits(self, belief: Tensor, embedding: Tensor) -> Tensor:
+        """Return the logits (..., categoricals, classes) that have seen the frame."""
+        joint = torch.cat([belief, embedding], -1)
+        return self._grid(self.posterior.obs_rnn_to_post_projector(joint))
+
+    def action_distribution(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation (..., A) of the actor's normal distribution.
+
+        The mean lies in (-1, 1), the deviation in [min_std, max_std] (the paper's continuous head).
+        """
+        mean, std = self.actor(features).chunk(2, -1)
+        low, high = self.config.min_std, self.config.max_std
+        return mean.tanh(), (high - low) * torch.sigmoid(std + 2.0) + low
