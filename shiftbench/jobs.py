@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from shiftbench import agents as agents_table
-from shiftbench import checkpoints, results
+from shiftbench import checkpoints, provenance, results
 from shiftbench.data import data_dir
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import evaluation_seeds, rollout
@@ -307,7 +307,7 @@ def _cell(run: Run, shift: Shift, episodes: int, checkpoint: str) -> results.Cel
         family=shift.family,
         level=shift.level,
         severity=shift.severity,
-        shift_hash=results.shift_hash(family, shift.severity),
+        shift_hash=provenance.shift_hash(family, shift.severity),
         image_size=run.suite.image_size,
         render=run.suite.render,
         episodes=episodes,
@@ -324,7 +324,7 @@ def _play(
     played = rollout(agent.policy(), env, seeds, shift, looks, on_episode=bar.update)
     shared = {
         **{name: getattr(cell, name) for name in cell.__struct_fields__ if name in results.KINDS},
-        **results.provenance(),
+        **provenance.versions(),
         "schema": results.SCHEMA,
         "train_steps": getattr(agent, "train_steps", 0),
         "gl": gl.backend(),

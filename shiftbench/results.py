@@ -6,21 +6,19 @@
 from __future__ import annotations
 
 import csv
+import glob
 import hashlib
-import importlib.metadata
+import itertools
 import json
-import platform
-import subprocess
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from shiftbench.data import PACKAGE
 from shiftbench.errors import ShiftBenchError
 from shiftbench.files import replacing
+from shiftbench.specs import CLEAN, LEVELS, load_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +77,15 @@ COLUMNS = (
 KINDS = {column.name: column.kind for column in COLUMNS}
 KEY = ("agent", "task", "family", "level", "train_seed", "episode")
 REQUIRED = tuple(column.name for column in COLUMNS if column.required)
+#: Column → the column within whose values it must not vary, or "" for all rows.
+SAME = {
+    "suite": "",
+    "suite_version": "",
+    "image_size": "",
+    "render": "",
+    "task_version": "task",
+    "severity": "level",
+}
 
 
 class Cell(Struct, frozen=True):
@@ -113,214 +120,240 @@ class Cell(Struct, frozen=True):
 
 
 def file_name(text: str) -> str:
-    """Return ``text`` with everything replaced that a file name had better not hold."""
-    return "".join(c if c.isalnum() or c in "-_.+=" else "_" for c in text)
+    """Return ``text`` as a name of files: odd characters replaced, a long tail hashed."""
+    name = "".join(c if c.isalnum() or c in "-_.+=" else "_" for c in text)
+    if len(name.encode()) <= 120:
+        return name
+    return f"{name[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows as CSV, whole or not at all; floats round-trip exactly."""
+    """Write rows as CSV, whole or not at all; floats round-trip exactly.
+
+    Raises:
+        ShiftBenchError: the folder cannot be written or the disk is full.
+        ValueError: a row has a key that is no column.
+    """
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [column.name for column in COLUMNS], restval="")
         writer.writeheader()
         writer.writerows(rows)
 
 
+# -- reading -------------------------------------------------------------------------------------
+
+
 def read_rows(paths: Iterable[Path], tasks: dict[str, Task] | None = None) -> pd.DataFrame:
     """Read and check any number of row files.
 
     Args:
-        paths: CSV files, folders (every CSV file below that has the key columns), or globs.
+        paths: CSV files, folders (every row file below), or globs.
         tasks: whose anchors give the scores where a file has none; the shipped ones by default.
 
     Returns:
-        One row an episode with every column of `COLUMNS`; what a file lacks is empty.
+        One row an episode with every column of `COLUMNS`: ``str`` (empty where a file has none),
+        ``float64`` (NaN) or ``int64``, ``Int64`` where the column may be empty. ``score`` and
+        ``severity`` are always filled in. Columns that are not ours are left out.
 
     Raises:
-        ShiftBenchError: no file, missing columns, text where a number belongs, a return that is
-            not finite, a newer schema, a duplicate key, or no score and no anchors for it. The
-            message names the file and the row.
+        ShiftBenchError: no file, no rows, missing columns, text where a number belongs, a number
+            that is not finite, a newer schema, rows of different versions, a duplicate key, or no
+            score and no anchors for it. The message names the file, and the row where there is one.
     """
     import pandas as pd
 
     files = _expand(paths)
-    frames = [_read_file(file) for file in files]
-    rows = pd.concat(frames, ignore_index=True)
-    if rows.empty:
-        raise ShiftBenchError(f"{', '.join(map(str, paths))}: no rows")
+    if not files:
+        raise ShiftBenchError("no row files were given")
+    rows = pd.concat([_read_file(file) for file in files], ignore_index=True)
+    _fill_severities(rows)
     _fill_scores(rows, tasks)
-    twice = rows.duplicated([*KEY, "suite", "suite_version", "task_version"], keep=False)
-    if twice.any():
-        first = rows[twice].iloc[0]
-        key = ", ".join(f"{name} {first[name]}" for name in KEY)
-        where = sorted(set(rows[twice & (rows["agent"] == first["agent"])]["_file"]))[:2]
-        raise ShiftBenchError(f"{' and '.join(where)}: more than one row for {key}")
+    _check_comparable(rows)
+    _check_unique(rows)
     return rows.drop(columns=["_file", "_row"])
 
 
 def _expand(paths: Iterable[Path]) -> list[Path]:
     files: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*.csv") if _is_rows(p))
-            if not found:
-                raise ShiftBenchError(f"{path}: holds no CSV file with rows")
-        elif path.is_file():
-            found = [path]
-        else:
-            found = (
-                sorted(p for p in Path().glob(str(path)) if p.is_file())
-                if (not path.is_absolute())
-                else []
-            )
-            if not found:
-                raise ShiftBenchError(f"{path}: no such file or folder")
-        files += found
-    return list(dict.fromkeys(files))
+    for path in paths:
+        found = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        found = [Path(path)] if Path(path).exists() else found
+        if not found:
+            raise ShiftBenchError(f"{path}: no such file or folder")
+        for match in found:
+            files += _row_files(match) if match.is_dir() else [match]
+    return list({file.resolve(): file for file in files}.values())
 
 
-def _is_rows(path: Path) -> bool:
-    """Whether a file in a folder is a row file: leaderboards and curves lie beside them."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return set(KEY) <= set(file.readline().strip().split(","))
+def _row_files(folder: Path) -> list[Path]:
+    """Return the row files below a folder: leaderboards and training curves lie beside them."""
+    found = [
+        path
+        for path in sorted(folder.rglob("*.csv"))
+        # Either column tells a row file, so that one without the other is refused, not passed over.
+        if path.is_file() and {"train_seed", "episode"} & set(_lines(path)[0][1])
+    ]
+    if not found:
+        raise ShiftBenchError(f"{folder}: holds no CSV file with rows")
+    return found
+
+
+def _lines(path: Path, limit: int | None = 1) -> list[tuple[int, list[str]]]:
+    """Return the first ``limit`` lines that are not blank, numbered from 1, as lists of texts."""
+    try:
+        # "-sig" drops the mark that spreadsheet programs put in front.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            numbered = ((reader.line_num, line) for line in reader if line)
+            return list(itertools.islice(numbered, limit)) or [(1, [])]
+    except (OSError, ValueError, csv.Error) as error:
+        raise ShiftBenchError(f"{path}: not a readable CSV file: {error}") from error
 
 
 def _read_file(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ShiftBenchError(f"{path}: not a readable CSV file: {reason}") from error
-    missing = [name for name in REQUIRED if name not in frame]
+    (_, heading), *lines = _lines(path, None)
+    missing = [name for name in REQUIRED if name not in heading]
     if missing:
         raise ShiftBenchError(
             f"{path}: missing columns {', '.join(missing)} (needed: {', '.join(REQUIRED)})"
         )
-    columns = {}
-    for column in COLUMNS:
-        texts = frame[column.name] if column.name in frame else pd.Series("", frame.index)
-        columns[column.name] = _convert(texts, column, path)
-    rows = pd.DataFrame(columns)
-    rows["_file"], rows["_row"] = str(path), frame.index + 2  # the heading is row 1
-    newer = rows["schema"].dropna()
-    if len(newer) and newer.max() > SCHEMA:
+    twice = sorted({name for name in heading if heading.count(name) > 1})
+    if twice:
+        raise ShiftBenchError(f"{path}: more than one column '{twice[0]}'")
+    if not lines:
+        raise ShiftBenchError(f"{path}: a heading, but no rows")
+    for number, line in lines:
+        if len(line) != len(heading):
+            raise ShiftBenchError(
+                f"{path}, row {number}: {len(line)} fields, the heading has {len(heading)}"
+            )
+    numbers, texts = zip(*lines, strict=True)
+    frame = pd.DataFrame(list(texts), columns=heading, index=numbers, dtype=str)
+    rows = pd.DataFrame(
+        {
+            column.name: _convert(
+                frame[column.name] if column.name in frame else pd.Series("", frame.index),
+                column,
+                path,
+            )
+            for column in COLUMNS
+        }
+    )
+    newest = rows["schema"].max()
+    if not pd.isna(newest) and newest > SCHEMA:
         raise ShiftBenchError(
-            f"{path}: schema {int(newer.max())} is newer than this shiftbench's {SCHEMA}: "
+            f"{path}: schema {newest} is newer than this shiftbench's {SCHEMA}: "
             "install a newer shiftbench"
         )
+    rows["_file"], rows["_row"] = str(path), rows.index
     return rows
 
 
 def _convert(texts: pd.Series, column: Column, path: Path) -> pd.Series:
     """Parse one column; raise ShiftBenchError with the row of the first text that does not fit."""
-    import numpy as np
-    import pandas as pd
-
-    empty = texts == ""
-    if column.required and empty.any():
-        raise ShiftBenchError(f"{path}, row {_line(empty)}: '{column.name}' is empty")
+    if column.required and (texts == "").any():
+        raise ShiftBenchError(
+            f"{path}, row {texts[texts == ''].index[0]}: '{column.name}' is empty"
+        )
     if column.kind == "str":
         return texts.astype(str)
-    try:
-        # Through Python's float, which is exact, unlike pandas' quicker parser.
-        values = np.where(empty, "nan", texts).astype(float)
-        bad = ~np.isfinite(values) & ~empty
-    except ValueError:
-        bad, values = ~texts.map(_is_number) & ~empty, None
-    if column.kind == "int" and values is not None:
-        bad = bad | (~empty & (values != np.floor(values)))
+    # Through Python's float, which is exact, unlike pandas' quicker parser.
+    values = texts.map(_number).astype(float)
+    bad = (texts != "") & ~(values.abs() < float("inf"))
+    if column.kind == "int":
+        # Above 2**53 a float is no longer every whole number.
+        bad |= (texts != "") & ((values % 1 != 0) | (values.abs() > 2**53))
     if bad.any():
-        text = texts[bad].iloc[0]
         wanted = "a whole number" if column.kind == "int" else "a finite number"
         raise ShiftBenchError(
-            f"{path}, row {_line(bad)}: '{column.name}' is '{text}', not {wanted}"
+            f"{path}, row {texts[bad].index[0]}: '{column.name}' is '{texts[bad].iloc[0]}', "
+            f"not {wanted}"
         )
-    series = pd.Series(values, texts.index)
     if column.kind == "int":
-        return series.astype("int64") if not empty.any() else series.astype("Int64")
-    return series
+        return values.astype("int64" if column.required else "Int64")
+    return values
 
 
-def _line(mask: pd.Series) -> int:
-    return int(mask[mask].index[0]) + 2
-
-
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float:
     try:
-        float(text)
+        return float(text)
     except ValueError:
-        return False
-    return True
+        return float("nan")
+
+
+# -- checking ------------------------------------------------------------------------------------
+
+
+def _fill_severities(rows: pd.DataFrame) -> None:
+    """Fill in the severity of the usual levels where a file has none."""
+    half = (rows["family"] == CLEAN) != (rows["level"] == CLEAN)
+    if half.any():
+        first = rows[half].iloc[0]
+        raise ShiftBenchError(
+            f"{first['_file']}, row {first['_row']}: family '{first['family']}' with level "
+            f"'{first['level']}': the clean arm is '{CLEAN}' in both, a shift in neither"
+        )
+    rows["severity"] = rows["severity"].fillna(rows["level"].map(LEVELS).astype(float))
+    lacking = rows["severity"].isna()
+    if lacking.any():
+        first = rows[lacking].iloc[0]
+        raise ShiftBenchError(
+            f"{first['_file']}, row {first['_row']}: no severity for level '{first['level']}': "
+            f"add a severity column or use {', '.join(LEVELS)}"
+        )
 
 
 def _fill_scores(rows: pd.DataFrame, tasks: dict[str, Task] | None) -> None:
     """Compute the scores that files lack from the anchors of the tasks."""
-    from shiftbench.specs import load_tasks
-
     lacking = rows["score"].isna()
     if not lacking.any():
         return
     known = tasks if tasks is not None else load_tasks()
     for name in rows.loc[lacking, "task"].unique():
         where = lacking & (rows["task"] == name)
-        if name not in known:
-            first = rows[where].iloc[0]
+        first = rows[where].iloc[0]
+        versions = set(rows.loc[where, "task_version"].dropna())
+        if name not in known or versions - {known[name].version}:
+            version = "".join(f" version {version}" for version in sorted(versions))
             raise ShiftBenchError(
                 f"{first['_file']}, row {first['_row']}: no score, and no task file with the "
-                f"anchors of '{name}': add a score column or the task"
+                f"anchors of '{name}'{version}: add a score column or the task"
             )
         rows.loc[where, "score"] = known[name].score(rows.loc[where, "return"])
 
 
-def shift_hash(family_class: type | None, severity: float) -> str:
-    """Return what the rows call ``shift_hash``: over the sources beside a family, and the severity.
+def _check_comparable(rows: pd.DataFrame) -> None:
+    """Raise ShiftBenchError for rows that must not be averaged or ranked together.
 
-    Args:
-        family_class: None for the clean arm, whose hash is empty.
+    An empty entry goes with any other: somebody's own rows may say nothing of versions.
     """
-    if family_class is None:
-        return ""
-    import inspect
-
-    folder = Path(inspect.getfile(family_class)).parent
-    digest = hashlib.sha256(repr(severity).encode())
-    for path in sorted(folder.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-@cache
-def provenance() -> dict[str, str]:
-    """Return versions and commit, without importing any of the packages."""
-    found = {"python": platform.python_version(), "commit": _commit()}
-    for name in ("shiftbench", "mujoco", "dm_control", "torch"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = ""
-    return found
+    for column, within in SAME.items():
+        told = rows[rows[column].notna() & (rows[column].astype(str) != "")]
+        groups = told.groupby(within, sort=False) if within else [("", told)]
+        for name, group in groups:
+            firsts = group.drop_duplicates(column)
+            if len(firsts) > 1:
+                one, other = firsts.iloc[0], firsts.iloc[1]
+                of = f" of {within} '{name}'" if within else ""
+                raise ShiftBenchError(
+                    f"{one['_file']} and {other['_file']}: {column}{of} is {one[column]} and "
+                    f"{other[column]}: not comparable, report them apart"
+                )
 
 
-def _commit() -> str:
-    """Return the commit of the checkout that this package runs from, if it runs from one."""
-    root = PACKAGE.parent
-    if not (root / ".git").exists():
-        return ""
-    try:
-        head, changes = (
-            subprocess.run(
-                ["git", "-C", str(root), *arguments],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            ).stdout.strip()
-            for arguments in (
-                ("rev-parse", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no"),
-            )
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""  # no git on this machine
-    return head + ("+" if changes else "")
+def _check_unique(rows: pd.DataFrame) -> None:
+    twice = rows[rows.duplicated(list(KEY), keep=False)]
+    if twice.empty:
+        return
+    first = twice.iloc[0]
+    same = twice[(twice[list(KEY)] == first[list(KEY)]).all(axis=1)]
+    places = " and ".join(
+        f"{file}, row {row}" for file, row in zip(same["_file"][:2], same["_row"], strict=False)
+    )
+    key = ", ".join(f"{name} {first[name]}" for name in KEY)
+    other = same.iloc[1]
+    differ = [name for name in KINDS if str(first[name]) != str(other[name])]
+    hint = f" (they differ in {', '.join(differ)})" if differ else ""
+    raise ShiftBenchError(f"{places}: the same key twice: {key}{hint}; keep one of them")

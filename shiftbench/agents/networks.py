@@ -39,11 +39,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     batch: int = 8
     length: int = 16
     imagination: int = 15  # the paper's
-    starts: int = 96  # imagined roll-outs an update; the paper starts one from every frame
+    starts: int = 64  # imagined roll-outs an update; the paper starts one from every frame
     horizon_env_steps: float = 666.0  # the paper's 333 agent steps at its action repeat of 2
     lmbda: float = 0.95  # the paper's
     entropy: float = 3e-4  # the paper's
-    slow_rate: float = 0.02  # the paper's
+    slow_rate: float = 0.1
     return_rate: float = 0.01  # the paper's
     min_std: float = 0.1  # the paper's
     max_std: float = 1.0  # the paper's

@@ -60,15 +60,15 @@ class DreamerModel(nn.Module):
         self.register_buffer("return_range", torch.zeros(2))
 
     def groups(self) -> list[dict]:
-        """Return optimiser parameter groups: encoder by its plan, the rest, actor and critic."""
+        """Return optimiser parameter groups: the model and the critic, the actor, the encoder."""
         config, acting = self.config, self.acting
-        behaviour = [*acting.actor.parameters(), *self.critic.parameters()]
+        actor = list(acting.actor.parameters())
         encoder = [p for p in acting.encoder.parameters() if p.requires_grad]
-        seen = {id(p) for p in [*behaviour, *acting.encoder.parameters()]}
+        seen = {id(p) for p in [*actor, *acting.encoder.parameters()]}
         rest = [p for p in self.parameters() if p.requires_grad and id(p) not in seen]
         groups = [
             {"params": rest, "lr": config.learning_rate},
-            {"params": behaviour, "lr": config.actor_learning_rate},
+            {"params": actor, "lr": config.actor_learning_rate},
         ]
         if encoder:
             factor = self.plan.lr_factor
@@ -215,7 +215,7 @@ class DreamerModel(nn.Module):
 
     @torch.no_grad()
     def update_slow_critic(self) -> None:
-        """Move the slow critic towards the critic by the paper's rate."""
+        """Move the slow critic towards the critic."""
         for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
             slow.lerp_(fast, self.config.slow_rate)
 

@@ -24,12 +24,12 @@ def build(rows: pd.DataFrame, out: Path, seed: int = 0) -> pd.DataFrame:
         The leaderboard; notes on what is missing are in ``board.attrs["notes"]``.
 
     Raises:
-        ShiftBenchError: ``out`` cannot be written.
+        ShiftBenchError: not one run is complete, or ``out`` cannot be written.
     """
     from shiftbench.report import plots, tables
 
     board, missing = tables.leaderboard(rows, seed)
-    board.attrs["notes"] = [f"missing: {line}" for line in missing] + _few_seeds(board)
+    board.attrs["notes"] = [f"missing: {line}" for line in missing] + tables.remarks(rows, board)
     for name, table in (("leaderboard", board), ("families", tables.by_family(rows))):
         with replacing(out / f"{name}.csv") as path:
             table.to_csv(path, index=False)
@@ -61,15 +61,6 @@ def to_json(board: pd.DataFrame) -> str:
     """Return the leaderboard as JSON: ``leaderboard`` (a list of objects) and ``notes``."""
     entries = json.loads(board.to_json(orient="records"))
     return json.dumps({"leaderboard": entries, "notes": board.attrs.get("notes", [])}, indent=2)
-
-
-def _few_seeds(board: pd.DataFrame) -> list[str]:
-    if board.empty or board["seeds"].max() > 1:
-        return []
-    return [
-        "one training seed: the intervals speak of these checkpoints on further episodes, "
-        "not of the training method"
-    ]
 
 
 def _markdown(board: pd.DataFrame) -> str:

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from shiftbench import stats
+from shiftbench.errors import ShiftBenchError
 from shiftbench.specs import CLEAN, LEVELS
 
 #: Shown apart, never averaged with the single families.
 APART = "combined"
 
-#: Columns of leaderboard.csv, in order; ``results/README.md`` documents them.
+#: Columns of leaderboard.csv and families.csv; ``results/README.md`` documents them.
 LEADERBOARD = (
     "agent",
     "level",
@@ -28,6 +29,10 @@ LEADERBOARD = (
     "seeds",
     "episodes",
 )
+FAMILIES = ("agent", "task", "family", "level", "return", "score", "seeds", "episodes")
+
+#: (task, training seed) → score of each episode, averaged over the families.
+Runs = dict[tuple[str, int], pd.Series]
 
 
 def leaderboard(rows: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
@@ -35,131 +40,150 @@ def leaderboard(rows: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, list[s
 
     Per level: a run's episodes are averaged over its families (equal weight), then the IQM is taken
     over tasks × seeds, with a 95 % stratified bootstrap interval. Only runs that have every family
-    and the clean arm of the same episodes count; the others are named.
+    of the level (those that any agent has) on the same episodes count; the others are named.
 
     Args:
         rows: what `shiftbench.results.read_rows` returns.
         seed: of the bootstrap.
 
     Returns:
-        The leaderboard, agents by falling robustness (mean over the levels where that is not
-        known), levels by severity; and one line for each missing cell.
+        The leaderboard: agents with more tasks × levels first, then by falling robustness, then by
+        their mean score; levels by severity. And one line for each thing that is missing.
+
+    Raises:
+        ShiftBenchError: not one run is complete.
     """
     rows = rows[rows["family"] != APART]
-    levels = _levels(rows)
+    levels = order(rows)
+    severities = dict(zip(rows["level"], rows["severity"], strict=True))
     missing: list[str] = []
     lines: list[dict[str, Any]] = []
-    tasks = set(rows["task"])
-    for agent, own in rows.groupby("agent", sort=False):
-        for task in sorted(tasks - set(own["task"])):
-            missing.append(f"{agent}: nothing on {task}")
-        lines += _agent_lines(str(agent), own, rows, levels, seed, missing)
+    for agent, own in rows.groupby("agent"):
+        runs = {level: _complete_runs(str(agent), level, own, rows, missing) for level in levels}
+        lines += _agent_lines(str(agent), runs, severities, seed)
+    if not lines:
+        why = f": {missing[0]}" if missing else f" outside '{APART}'"
+        raise ShiftBenchError(f"nothing to rank, no run is complete{why}")
     board = pd.DataFrame(lines, columns=LEADERBOARD)
-    if board.empty:
-        return board, missing
-    rank = board.groupby("agent")[["robustness", "score"]].mean()
-    rank = rank.sort_values(["robustness", "score"], ascending=False, na_position="last")
-    board["_rank"] = board["agent"].map({agent: i for i, agent in enumerate(rank.index)})
-    board = board.sort_values(["_rank", "severity"]).drop(columns="_rank")
-    return board.reset_index(drop=True), missing
+    ranks = board.groupby("agent").agg({"tasks": "sum", "robustness": "mean", "score": "mean"})
+    ranked = ranks.sort_values(list(ranks), ascending=False, kind="stable").index
+    board["agent"] = pd.Categorical(board["agent"], ranked)
+    board = board.sort_values(["agent", "severity"], kind="stable").reset_index(drop=True)
+    return board.astype({"agent": str}), list(dict.fromkeys(missing))
 
 
-def _levels(rows: pd.DataFrame) -> dict[str, float]:
-    """Return the levels that occur, by severity."""
-    known = {
-        level: LEVELS.get(level, np.nan if values.isna().all() else float(values.dropna().iloc[0]))
-        for level, values in rows.groupby("level")["severity"]
-    }
-    return dict(sorted(known.items(), key=lambda item: item[1]))
+def _complete_runs(
+    agent: str, level: str, own: pd.DataFrame, rows: pd.DataFrame, missing: list[str]
+) -> Runs:
+    """Return the runs of an agent that are complete at a level, and name what is missing."""
+    families = set(rows[rows["level"] == level]["family"])
+    here = own[own["level"] == level]
+    for task in sorted(set(rows["task"]) - set(own["task"])):
+        missing.append(f"{agent}: nothing on {task}")
+    runs: Runs = {}
+    for task in sorted(set(own["task"])):
+        on_task = here[here["task"] == task]
+        episodes = set(on_task["episode"])
+        for train_seed in sorted(set(own["train_seed"])):
+            run = on_task[on_task["train_seed"] == train_seed]
+            played = {family: set(part["episode"]) for family, part in run.groupby("family")}
+            where = f"{agent} on {task}, seed {train_seed}, {level}"
+            lacking = sorted(families - set(played))
+            fewer = sorted(family for family in played if played[family] != episodes)
+            if not played:
+                missing.append(f"{where}: nothing")
+            elif lacking:
+                missing.append(f"{where}: no {', '.join(lacking)}")
+            elif fewer:
+                missing.append(f"{where}: not all episodes of {', '.join(fewer)}")
+            else:
+                runs[task, train_seed] = run.groupby("episode")["score"].mean()
+    return runs
 
 
 def _agent_lines(
-    agent: str,
-    own: pd.DataFrame,
-    rows: pd.DataFrame,
-    levels: dict[str, float],
-    seed: int,
-    missing: list[str],
+    agent: str, runs: dict[str, Runs], severities: dict[str, float], seed: int
 ) -> list[dict[str, Any]]:
-    clean = _runs(own[own["level"] == CLEAN])
+    """Return the lines of one agent, one for each level with a complete run."""
+    clean = runs.get(CLEAN, {})
     lines: list[dict[str, Any]] = []
-    scores: dict[str, float] = {}
-    for level, severity in levels.items():
-        families = sorted(set(rows[rows["level"] == level]["family"]))
-        shifted = own[own["level"] == level]
-        runs = _complete_runs(agent, level, shifted, families, missing)
-        if not runs:
+    for level, here in runs.items():
+        if not here:
             continue
-        group = _group(runs)
-        value = scores[level] = stats.score(group)
+        group = _group(here)
+        value = stats.score(group)
         low, high = stats.interval(group, seed=seed)
-        same = {key: clean[key][runs[key].index] for key in runs if _has(clean, key, runs[key])}
-        paired = stats.score(_group(same)) if len(same) == len(runs) else float("nan")
+        paired = {
+            key: clean[key][run.index]
+            for key, run in here.items()
+            if key in clean and run.index.isin(clean[key].index).all()
+        }
+        clean_score = stats.score(_group(paired)) if len(paired) == len(here) else float("nan")
         lines.append(
             {
                 "agent": agent,
                 "level": level,
-                "severity": severity,
+                "severity": severities[level],
                 "score": value,
                 "low": low,
                 "high": high,
-                "clean_score": paired,
-                "retention": stats.retention(value, paired),
-                "tasks": len({task for task, _ in runs}),
-                "seeds": len({train_seed for _, train_seed in runs}),
-                "episodes": sum(len(run) for run in runs.values()),
+                "clean_score": clean_score,
+                "retention": stats.retention(value, clean_score),
+                "tasks": len({task for task, _ in here}),
+                "seeds": len({train_seed for _, train_seed in here}),
+                "episodes": sum(len(run) for run in here.values()),
             }
         )
+    same = all(set(runs.get(level, {})) == set(clean) for level in LEVELS)
+    scores = {line["level"]: line["score"] for line in lines} if same else {}
     whole = stats.robustness(scores, list(LEVELS))
     return [{**line, "robustness": whole} for line in lines]
 
 
-def _runs(rows: pd.DataFrame) -> dict[tuple[str, int], pd.Series]:
-    """Return (task, seed) → score of each episode, averaged over the families."""
-    return {
-        key: run.groupby("episode")["score"].mean()
-        for key, run in rows.groupby(["task", "train_seed"])
-    }
+def _group(runs: Runs) -> list[np.ndarray]:
+    """Return one array (seeds, episodes) a task; complete runs of a task have equal episodes."""
+    return [
+        np.array([run.to_numpy() for (name, _), run in runs.items() if name == task])
+        for task in dict.fromkeys(task for task, _ in runs)
+    ]
 
 
-def _complete_runs(
-    agent: str, level: str, rows: pd.DataFrame, families: list[str], missing: list[str]
-) -> dict[tuple[str, int], pd.Series]:
-    """Return the runs that have every family on the same episodes, and name the others."""
-    runs = {}
-    for (task, train_seed), run in rows.groupby(["task", "train_seed"]):
-        counts = run.groupby("family")["episode"].agg(set)
-        lacking = [family for family in families if family not in counts.index]
-        where = f"{agent} on {task}, seed {train_seed}, {level}"
-        if lacking:
-            missing.append(f"{where}: no {', '.join(lacking)}")
-        elif any(episodes != counts.iloc[0] for episodes in counts):
-            missing.append(f"{where}: the families have different episodes")
-        else:
-            runs[task, train_seed] = run.groupby("episode")["score"].mean()
-    return runs
-
-
-def _has(clean: dict, key: tuple, run: pd.Series) -> bool:
-    return key in clean and run.index.isin(clean[key].index).all()
-
-
-def _group(runs: dict[tuple[str, int], pd.Series]) -> list[np.ndarray]:
-    """Return one array (seeds, episodes) a task, cut to the episodes that all seeds have."""
-    group = []
-    for task in dict.fromkeys(task for task, _ in runs):
-        seeds = [run for (name, _), run in runs.items() if name == task]
-        shared = sorted(set.intersection(*(set(run.index) for run in seeds)))
-        group.append(np.array([run[shared].to_numpy() for run in seeds]))
-    return group
+def remarks(rows: pd.DataFrame, board: pd.DataFrame) -> list[str]:
+    """Return what a reader of the leaderboard should know of the rows, one line each."""
+    found = []
+    trained = rows[rows["train_steps"].fillna(0) > 0].groupby("agent")["train_steps"]
+    steps = {agent: sorted(set(values)) for agent, values in trained}
+    if len({step for values in steps.values() for step in values}) > 1:
+        text = "; ".join(
+            f"{agent} {', '.join(map(str, values))}" for agent, values in steps.items()
+        )
+        found.append(f"trained for different numbers of environment steps: {text}")
+    for level, own in rows[rows["family"] != APART].groupby("level", sort=False):
+        per_agent = own.groupby(["task", "agent"])["episode"].nunique().groupby("task").nunique()
+        if (per_agent > 1).any():
+            names = ", ".join(per_agent[per_agent > 1].index)
+            found.append(f"{level}: the agents have different numbers of episodes on {names}")
+    told = rows[rows["shift_hash"] != ""]
+    sources = told.groupby(["family", "level"], sort=False)["shift_hash"].nunique()
+    if (sources > 1).any():
+        names = ", ".join(f"{family}:{level}" for family, level in sources[sources > 1].index)
+        found.append(f"drawn by different versions of the shift's source: {names}")
+    unpaired = board[(board["level"] != CLEAN) & board["clean_score"].isna()]
+    found += [
+        f"{line.agent}: no clean arm of the same episodes, so no retention at {line.level}"
+        for line in unpaired.itertuples()
+    ]
+    if board["seeds"].max() == 1:
+        found.append(
+            "one training seed: the intervals speak of these checkpoints on further episodes, "
+            "not of the training method"
+        )
+    return found
 
 
 def by_family(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return mean return and score for each agent, task, family and level.
-
-    Columns: agent, task, family, level, return, score, seeds, episodes.
-    """
-    grouped = rows.groupby(["agent", "task", "family", "level"], sort=True)
+    """Return mean return and score for each agent, task, family and level, columns `FAMILIES`."""
+    grouped = rows.groupby(["agent", "task", "family", "level", "severity"])
     table = grouped.agg(
         **{
             "return": ("return", "mean"),
@@ -168,12 +192,18 @@ def by_family(rows: pd.DataFrame) -> pd.DataFrame:
             "episodes": ("return", "size"),
         }
     )
-    return table.reset_index()
+    table = table.reset_index().sort_values(["agent", "task", "family", "severity"])
+    return table[list(FAMILIES)].reset_index(drop=True)
+
+
+def order(table: pd.DataFrame) -> list[str]:
+    """Return the levels of a table with ``level`` and ``severity``, by severity."""
+    return list(table.sort_values("severity", kind="stable")["level"].unique())
 
 
 def cells(board: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Return headings and text cells of the leaderboard as people read it: agents × levels."""
-    levels = list(board.drop_duplicates("level").sort_values("severity", kind="stable")["level"])
+    levels = order(board)
     headings = ["agent", *levels, "retention", "robustness", "tasks × seeds"]
     lines = []
     for agent, own in board.groupby("agent", sort=False):
@@ -190,6 +220,6 @@ def cells(board: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         line.append("–" if np.isnan(kept) else f"{100 * kept:.0f} % ({worst['level'].iloc[0]})")
         whole = own["robustness"].iloc[0]
         line.append("–" if np.isnan(whole) else f"{whole:.1f}")
-        line.append(f"{own['tasks'].max()} × {own['seeds'].max()}")
+        line.append(f"{own['tasks'].min()} × {own['seeds'].min()}")
         lines.append(line)
     return headings, lines
