@@ -81,6 +81,9 @@ def _complete_runs(
     for task in sorted(set(rows["task"]) - set(own["task"])):
         missing.append(f"{agent}: nothing on {task}")
     runs: Runs = {}
+    if here.empty:
+        missing.append(f"{agent}: nothing at {level}")
+        return runs
     for task in sorted(set(own["task"])):
         on_task = here[here["task"] == task]
         episodes = set(on_task["episode"])
