@@ -30,17 +30,21 @@ def build(rows: pd.DataFrame, out: Path, seed: int = 0) -> pd.DataFrame:
 
     board, missing = tables.leaderboard(rows, seed)
     board.attrs["notes"] = [f"missing: {line}" for line in missing] + tables.remarks(rows, board)
-    for name, table in (("leaderboard", board), ("families", tables.by_family(rows))):
+    families = tables.by_family(rows)
+    agents = list(dict.fromkeys([*board["agent"], *families["agent"]]))
+    figures = {
+        "score_by_level": plots.score_by_level(board),
+        "families": plots.families(families, agents),
+    }
+    for name, table in (("leaderboard", board), ("families", families)):
         with replacing(out / f"{name}.csv") as path:
             table.to_csv(path, index=False)
     with replacing(out / "leaderboard.md") as path:
         path.write_text(_markdown(board), encoding="utf-8")
-    figures = {"score_by_level": plots.score_by_level(board), "families": plots.families(rows)}
     for name, figure in figures.items():
         for suffix in ("png", "svg"):
             with replacing(out / f"{name}.{suffix}") as path:
                 plots.save(figure, path, suffix)
-    plots.close()
     return board
 
 

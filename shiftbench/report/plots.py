@@ -1,115 +1,192 @@
-"""Plots: seaborn, colour-blind safe, readable at the width of a column."""
+"""Plots: colour-blind safe, readable at six inches, the same bytes for the same rows.
+
+Figures are made without pyplot: nothing here changes the settings or the windows of a program that
+imports it.
+"""
 
 from __future__ import annotations
 
+import re
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib
-
-matplotlib.use("Agg")  # files only; no window system is needed
-
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from shiftbench.report.tables import APART, order
 from shiftbench.specs import CLEAN
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+
 WIDTH = 6.0  # inches
-sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=1.15)
+DPI = 200
+#: Of seaborn's colour-blind palette, without the yellow that is faint on white.
+COLOURS = [sns.color_palette("colorblind")[index] for index in (0, 1, 2, 3, 4, 5, 9, 7)]
+MARKERS = "osD^vPX*"
+#: Panels side by side in the plot of the families.
+PANELS = 3
+#: From this score on the plot shows the reference as well.
+NEAR_REFERENCE = 80.0
+
+
+@contextmanager
+def _style(name: str) -> Iterator[None]:
+    """Hold our settings while a figure is made or saved."""
+    settings = {
+        "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
+        "svg.fonttype": "none",  # letters stay letters
+        "svg.hashsalt": "shiftbench",
+        "text.parse_math": False,  # a name may hold a dollar
+    }
+    with ExitStack() as stack:
+        stack.enter_context(sns.axes_style(name))
+        stack.enter_context(sns.plotting_context("paper", font_scale=1.1))
+        stack.enter_context(rc_context(settings))
+        yield
 
 
 def score_by_level(board: pd.DataFrame) -> Figure:
-    """Draw the score of every agent against the level, with 95 % intervals."""
-    levels = list(board.drop_duplicates("level").sort_values("severity", kind="stable")["level"])
+    """Draw the score of every agent against the level, with 95 % intervals.
+
+    Args:
+        board: `shiftbench.report.tables.leaderboard`, at least one line.
+    """
+    levels = order(board)
     agents = list(board["agent"].unique())
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
-    for index, agent in enumerate(agents):
-        own = board[board["agent"] == agent]
-        # A small offset keeps the intervals of agents with equal scores apart.
-        offset = 0.06 * (index - (len(agents) - 1) / 2)
-        x = np.array([levels.index(level) for level in own["level"]]) + offset
-        axes.errorbar(
-            x,
-            own["score"],
-            yerr=[own["score"] - own["low"], own["high"] - own["score"]],
-            marker="osD^vPX*"[index % 8],
-            markersize=6,
-            capsize=3,
-            linewidth=1.8,
-            color=sns.color_palette("colorblind")[index % 10],
-            label=agent,
-        )
-    axes.axhline(0.0, color="0.35", linewidth=1.0, linestyle="--")
-    axes.annotate(
-        "random policy", (1.0, 0.0), xycoords=("axes fraction", "data"), fontsize="small",
-        color="0.35", ha="right", va="bottom", xytext=(-4, 2), textcoords="offset points",
-    )  # fmt: skip
-    axes.set_xticks(range(len(levels)), ["clean" if level == CLEAN else level for level in levels])
-    axes.set_xlim(-0.35, len(levels) - 0.65)
-    axes.set_ylabel("score (IQM, 95 % interval)")
-    axes.set_xlabel("level of the shift")
-    axes.margins(y=0.12)
-    sns.despine(figure)
-    _legend(axes, len(agents))
+    labels = [_wrapped(agent, 66) for agent in agents]
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    columns = max(1, min(len(agents), 72 // (longest + 7)))
+    key_lines = sum(label.count("\n") + 1 for label in labels) / columns
+    with _style("whitegrid"):
+        figure = Figure(figsize=(WIDTH, 3.2 + 0.2 * key_lines), layout="constrained")
+        axes = figure.subplots()
+        spread = min(0.06, 0.4 / len(agents))
+        for index, agent in enumerate(agents):
+            own = board[board["agent"] == agent]
+            # A small offset keeps the intervals of agents with equal scores apart.
+            offset = spread * (index - (len(agents) - 1) / 2)
+            axes.errorbar(
+                np.array([levels.index(level) for level in own["level"]]) + offset,
+                own["score"],
+                yerr=[own["score"] - own["low"], own["high"] - own["score"]],
+                marker=MARKERS[index % len(MARKERS)],
+                markersize=5.5,
+                capsize=3,
+                linewidth=1.6,
+                linestyle="-" if index < len(COLOURS) else "--",
+                color=COLOURS[index % len(COLOURS)],
+                label=labels[index],
+            )
+        axes.margins(y=0.08)
+        _anchor(axes, 0.0, "random")
+        if board["high"].max() > NEAR_REFERENCE:
+            _anchor(axes, 100.0, "reference")
+        axes.set_xticks(range(len(levels)), [_shown(level) for level in levels])
+        axes.set_xlim(-0.4, len(levels) - 0.6)
+        axes.grid(axis="x", visible=False)
+        axes.set_ylabel("score (IQM, 95 % interval)")
+        axes.set_xlabel("level of the shift")
+        sns.despine(ax=axes)
+        # Outside, so that it never covers a line.
+        figure.legend(loc="outside upper center", ncols=columns, frameon=False)
     return figure
 
 
-def families(rows: pd.DataFrame) -> Figure:
-    """Draw the mean score of every agent as a heat map: families × levels, one panel an agent."""
-    table = rows.groupby(["agent", "family", "level"])["score"].mean().reset_index()
-    order = rows.drop_duplicates("level").sort_values("severity", kind="stable")["level"]
-    levels = [level for level in order if level != CLEAN] or [CLEAN]
-    agents = list(rows["agent"].unique())
-    names = [family for family in rows["family"].unique() if family != CLEAN] or [CLEAN]
-    columns = min(len(agents), 3)
-    lines = -(-len(agents) // columns)
-    figure, grid = plt.subplots(
-        lines,
-        columns,
-        figsize=(WIDTH, lines * (1.1 + 0.36 * len(names))),
-        squeeze=False,
-        sharey=True,
-        layout="constrained",
-    )
-    limit = max(100.0, table["score"].max())
-    for axes, agent in zip(grid.flat, agents, strict=False):
-        own = table[table["agent"] == agent]
-        values = own.pivot(index="family", columns="level", values="score")
-        clean = own[own["level"] == CLEAN]["score"]
-        sns.heatmap(
-            values.reindex(index=names, columns=levels),
-            ax=axes,
-            vmin=0.0,
-            vmax=limit,
-            cmap="cividis",
-            annot=True,
-            fmt=".0f",
-            cbar=False,
-            linewidths=0.5,
-        )
-        axes.set_title(agent + (f" (clean {clean.mean():.0f})" if len(clean) else ""))
-        axes.set(xlabel="", ylabel="")
-        axes.tick_params(axis="x", rotation=30 if len(levels) * columns > 4 else 0)
-        axes.tick_params(axis="y", rotation=0)
-    for axes in list(grid.flat)[len(agents) :]:
-        axes.set_visible(False)
-    figure.suptitle("mean score by family and level", fontsize="medium")
+def families(table: pd.DataFrame, agents: Sequence[str]) -> Figure:
+    """Draw the mean score over tasks as heat maps: one panel a family, agents × levels.
+
+    Args:
+        table: `shiftbench.report.tables.by_family`.
+        agents: from top to bottom.
+    """
+    levels = order(table)
+    names = sorted(set(table["family"]) - {CLEAN}, key=lambda name: (name == APART, name)) or [
+        CLEAN
+    ]
+    scores = table.groupby(["family", "agent", "level"])["score"].mean()
+    columns = min(len(names), PANELS)
+    lines = -(-len(names) // columns)
+    labels = [_wrapped(agent, 24) for agent in agents]
+    narrow = len(levels) * columns > 6  # the names of the levels stand upright
+    height = 0.16 * max(2, *(label.count("\n") + 1 for label in labels)) * len(agents)
+    with _style("white"):
+        size = (WIDTH, (1.15 if narrow else 0.7) + lines * (0.3 + height))
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+        for index, (axes, name) in enumerate(zip(grid.flat, names, strict=False)):
+            # The clean scores start every panel: what is lost is read from left to right.
+            values = np.array(
+                [
+                    [
+                        scores.get((CLEAN if level == CLEAN else name, agent, level), np.nan)
+                        for level in levels
+                    ]
+                    for agent in agents
+                ]
+            )
+            shades = sns.heatmap(
+                values,
+                ax=axes,
+                vmin=0.0,
+                vmax=max(100.0, scores.max()),
+                cmap="cividis",
+                cbar=False,
+                linewidths=0.5,
+                xticklabels=[_shown(level) for level in levels],
+                yticklabels=labels,
+            ).collections[0]
+            for (line, column), value in np.ndenumerate(values):
+                dark = shades.norm(value) < 0.45  # where cividis is as far from black as from white
+                axes.text(
+                    column + 0.5,
+                    line + 0.5,
+                    "–" if np.isnan(value) else f"{value:.0f}",
+                    color="white" if dark else "black",
+                    fontsize="small",
+                    ha="center",
+                    va="center",
+                )
+            axes.set_title(_shown(name), fontsize="medium")
+            lowest = index + columns >= len(names)
+            axes.tick_params(axis="x", rotation=90 if narrow else 0, labelbottom=lowest)
+            axes.tick_params(axis="y", rotation=0)
+        for axes in list(grid.flat)[len(names) :]:
+            axes.set_visible(False)
+        figure.suptitle("mean score over tasks (0 random, 100 reference)", fontsize="medium")
     return figure
 
 
 def save(figure: Figure, path: Path, kind: str) -> None:
-    """Write a figure as ``png`` or ``svg``, the same bytes for the same rows."""
+    """Write a figure as ``png`` or ``svg``, without a date."""
     metadata = {"Software": None} if kind == "png" else {"Date": None}
-    with plt.rc_context({"svg.hashsalt": "shiftbench"}):
-        figure.savefig(path, format=kind, dpi=200, metadata=metadata)
+    with _style("white"):
+        figure.savefig(path, format=kind, dpi=DPI, metadata=metadata)
 
 
-def close() -> None:
-    """Free every figure."""
-    plt.close("all")
+def _anchor(axes, score: float, name: str) -> None:
+    """Draw one end of the score scale, named outside the axes, where no data can lie."""
+    axes.axhline(score, color="0.35", linewidth=1.0, linestyle=":", zorder=1)
+    axes.annotate(
+        name, (1.0, score), xycoords=("axes fraction", "data"), fontsize="small", color="0.35",
+        ha="left", va="center", xytext=(3, 0), textcoords="offset points", annotation_clip=False,
+    )  # fmt: skip
 
 
-def _legend(axes: plt.Axes, count: int) -> None:
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(count, 3), frameon=False)
+def _shown(level: str) -> str:
+    return "clean" if level == CLEAN else level
+
+
+def _wrapped(name: str, width: int) -> str:
+    """Return an agent's id in lines of at most ``width`` ≥ 20 letters, broken at punctuation."""
+    lines = [""]
+    for part in re.findall(r"\+?[^+:=_/]{1,18}[:=_/]?|.", name):
+        if len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)

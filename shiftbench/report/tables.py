@@ -29,7 +29,17 @@ LEADERBOARD = (
     "seeds",
     "episodes",
 )
-FAMILIES = ("agent", "task", "family", "level", "return", "score", "seeds", "episodes")
+FAMILIES = (
+    "agent",
+    "task",
+    "family",
+    "level",
+    "severity",
+    "return",
+    "score",
+    "seeds",
+    "episodes",
+)
 
 #: (task, training seed) → score of each episode, averaged over the families.
 Runs = dict[tuple[str, int], pd.Series]
