@@ -15,7 +15,7 @@ from shiftbench.specs import AgentSpec
 #: Small enough for seconds, the same code as the real thing.
 TINY = {
     "belief": 16, "hidden": 16, "categoricals": 4, "classes": 4, "units": 16,
-    "batch": 2, "length": 4, "imagination": 3, "starts": 4, "update_every": 5,
+    "batch": 2, "length": 4, "imagination": 3, "update_every": 5,
     "prefill_env_steps": 40, "replay_capacity": 500,
 }  # fmt: skip
 

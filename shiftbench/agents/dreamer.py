@@ -157,9 +157,8 @@ class DreamerAgent(Agent):
         )
         plan = finetune.plan(encoder, self.spec.mode, self.spec.options.get("finetune_blocks"))
         finetune.apply(encoder, plan)
-        discount = 1.0 - self.task.action_repeat / self.config.horizon_env_steps
         self.model = DreamerModel(
-            encoder, plan, self.action_dim, self.image_size, self.config, discount
+            encoder, plan, self.action_dim, self.image_size, self.config, self.task.action_repeat
         ).to(self.device)
         self._acting = self.model.acting
         self.optimizer = DreamerV3Optimizer(self.model.groups(), warmup_steps=self.config.warmup)
@@ -215,19 +214,16 @@ class DreamerAgent(Agent):
         self.optimizer.zero_grad()
         loss, parts, states, beliefs = model.model_loss(batch, self.generator)
         loss.backward()
-        replay.refresh(index, self._classes(states), beliefs.detach().cpu().numpy())
-        starts = torch.randperm(
-            config.batch * config.length, generator=self.generator, device=self.device
-        )[: config.starts]
+        states, beliefs = states.detach(), beliefs.detach()
+        replay.refresh(index, self._classes(states), beliefs.cpu().numpy())
+        replayed = model.replay_value_loss(batch, states, beliefs)
         actor, critic, behaviour = model.behaviour_losses(
-            states.detach().flatten(0, 1)[starts],
-            beliefs.detach().flatten(0, 1)[starts],
-            self.generator,
+            states.flatten(0, 1), beliefs.flatten(0, 1), self.generator
         )
-        (actor + critic).backward()
+        (actor + critic + config.replay_value_weight * replayed).backward()
         self.optimizer.step()
         model.update_slow_critic()
-        parts.update(behaviour, model_loss=loss)
+        parts.update(behaviour, model_loss=loss, replay_value_loss=replayed)
         return {name: float(value.detach()) for name, value in parts.items()}
 
     @property

@@ -32,7 +32,7 @@ class DreamerModel(nn.Module):
         action_dim: number of action dimensions A.
         image_size: height and width of the frames in pixels.
         config: hyper-parameters.
-        discount: discount factor of one agent step.
+        action_repeat: environment steps per agent step.
     """
 
     def __init__(
@@ -42,10 +42,15 @@ class DreamerModel(nn.Module):
         action_dim: int,
         image_size: int,
         config: Config,
-        discount: float,
+        action_repeat: int,
     ) -> None:
         super().__init__()
-        self.config, self.plan, self.discount = config, plan, discount
+        self.config, self.plan = config, plan
+        # Both horizons are lengths of time in the world, whatever the action repeat.
+        self.discount = 1.0 - action_repeat / config.horizon_env_steps
+        self.horizon = min(
+            config.imagination, max(1, config.imagination_env_steps // action_repeat)
+        )
         self.acting = ActingModel(encoder, action_dim, config)
         features = self.acting.features
         self.decoder = Decoder(features, image_size, config.decoder_channels)
@@ -157,7 +162,7 @@ class DreamerModel(nn.Module):
         """
         acting, unimix = self.acting, self.config.unimix
         features, entropies = [torch.cat([state, belief], -1)], []
-        for _ in range(self.config.imagination):
+        for _ in range(self.horizon):
             mean, std = acting.action_distribution(features[-1])
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
             # Entropy of a normal distribution: log σ + (1 + log 2π) / 2.
@@ -205,6 +210,35 @@ class DreamerModel(nn.Module):
             "return_scale": scale,
         }
         return actor, critic, parts
+
+    def replay_value_loss(
+        self, batch: dict[str, Tensor], states: Tensor, beliefs: Tensor
+    ) -> Tensor:
+        """Return the critic's loss on the λ-returns of the replayed rewards.
+
+        It ties the critic to what really happened where the model does not yet predict far.
+
+        Args:
+            batch: as for `model_loss`.
+            states, beliefs: detached posterior latents, (B, T, S) and (B, T, D).
+        """
+        features = torch.cat([states, beliefs], -1)
+        logits = self.critic(features)
+        with torch.no_grad():
+            value = self.critic.decode(logits)
+            following, returns = value[:, -1], []
+            for t in reversed(range(value.shape[1] - 1)):
+                alive = self.discount * (1.0 - batch["terminal"][:, t + 1].float())
+                mixed = (1.0 - self.config.lmbda) * value[:, t + 1] + self.config.lmbda * following
+                # Where the next step is the first of another episode, nothing follows.
+                over = batch["first"][:, t + 1]
+                following = torch.where(
+                    over, value[:, t], batch["reward"][:, t + 1] + alive * mixed
+                )
+                returns.append(following)
+            target = torch.stack(returns[::-1], 1)
+            weight = (~batch["first"][:, 1:]).float()
+        return (weight * self.critic.loss(logits[:, :-1], target)).mean()
 
     def _return_scale(self, returns: Tensor) -> Tensor:
         """Return max(1, running 5–95 percentile range) (the paper's equation 7)."""

@@ -15,7 +15,7 @@ from shiftbench.agents.world_model import DreamerModel, lambda_returns
 
 CONFIG = Config(
     belief=16, hidden=16, categoricals=4, classes=4, units=16, decoder_channels=(8, 8, 8),
-    batch=2, length=4, imagination=3, starts=4,
+    batch=2, length=4, imagination=3,
 )  # fmt: skip
 
 
@@ -25,7 +25,7 @@ def model():
     encoder = encoders.build("cnn", pretrained=False)
     plan = finetune.plan(encoder, "scratch")
     finetune.apply(encoder, plan)
-    return DreamerModel(encoder, plan, 2, 64, CONFIG, discount=0.9)
+    return DreamerModel(encoder, plan, 2, 64, CONFIG, action_repeat=8)
 
 
 def batch():
