@@ -238,13 +238,15 @@ def run(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, shifts: tu
 
 @cli.command("report")
 @click.argument("runs", nargs=-1, type=PATH)
+@click.option("--tasks-dir", type=PATH, multiple=True, help="Folder with further task files.")
 @click.option("--out", type=PATH, default=Path("report"), show_default=True)
 @json_option
-def report_(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
+def report_(runs: tuple[Path, ...], tasks_dir: tuple, out: Path, as_json: bool) -> None:
     """Turn rows (CSV files, folders; default: runs) into a leaderboard and plots."""
-    from shiftbench import report, results
+    from shiftbench import report, results, specs
 
-    board = report.build(results.read_rows(runs or (Path("runs"),)), out)
+    known = specs.load_tasks(tuple(tasks_dir))
+    board = report.build(results.read_rows(runs or (Path("runs"),), known), out)
     click.echo(report.to_json(board) if as_json else report.render_table(board))
     click.echo(f"tables and plots: {out}", err=True)
 
