@@ -85,11 +85,10 @@ def anchors(
     suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, episodes: int, as_json: bool
 ) -> None:
     """Measure the random policy's return, the lower end of the score scale."""
-    from shiftbench import jobs
+    from shiftbench import anchors, jobs
 
-    rows = jobs.measure_anchors(
-        jobs.select_tasks(suite, suite_file, tasks_dir, names)[1], episodes, progress=not as_json
-    )
+    _, chosen = jobs.select_tasks(suite, suite_file, tasks_dir, names)
+    rows = anchors.measure(chosen, episodes)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -119,8 +118,11 @@ def preview(
 ) -> None:
     """Draw a contact sheet for each task: families × levels."""
     from shiftbench import jobs
+    from shiftbench import preview as sheets
 
-    for path in jobs.preview(suite, suite_file, tasks_dir, names, shifts, episode, out):
+    chosen, tasks_ = jobs.select_tasks(suite, suite_file, tasks_dir, names)
+    wanted = jobs.select_shifts(shifts, chosen)
+    for path in sheets.write(tasks_, chosen, wanted, episode=episode, out=out):
         click.echo(path)
 
 

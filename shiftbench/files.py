@@ -11,6 +11,13 @@ from pathlib import Path
 from shiftbench.errors import ShiftBenchError
 
 
+def check_writable(out: Path, flag: str = "--out") -> None:
+    """Raise ShiftBenchError unless files can be made in ``out`` (or in what it will be made in)."""
+    present = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not present.is_dir() or not os.access(present, os.W_OK | os.X_OK):
+        raise ShiftBenchError(f"{flag} {out}: {present} is not a folder that can be written")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file that becomes ``path`` when the block ends well.

@@ -6,14 +6,12 @@ that is repeated or was stopped goes on with the cells that have none.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 from tqdm import tqdm
 
 from shiftbench import agents as agents_table
@@ -21,21 +19,12 @@ from shiftbench import checkpoints, provenance, results
 from shiftbench.data import data_dir
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import evaluation_seeds, rollout
-from shiftbench.files import replacing
+from shiftbench.files import check_writable
 from shiftbench.registry import ALGORITHMS, FAMILIES
-from shiftbench.specs import (
-    AgentSpec,
-    Shift,
-    Suite,
-    Task,
-    get_suite,
-    get_task,
-    load_tasks,
-)
+from shiftbench.specs import AgentSpec, Shift, Suite, Task, get_suite, get_task, load_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
-    from PIL import Image
 
     from shiftbench.agents.base import Agent
     from shiftbench.envs.pixels import PixelEnv
@@ -115,13 +104,6 @@ def plan_training(
         for agent in agents
         for seed in dict.fromkeys(seeds)
     ]
-
-
-def check_writable(out: Path) -> None:
-    """Raise ShiftBenchError unless files can be made in ``out`` (or in what it will be made in)."""
-    present = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if not present.is_dir() or not os.access(present, os.W_OK | os.X_OK):
-        raise ShiftBenchError(f"--out {out}: {present} is not a folder that can be written")
 
 
 # -- training ------------------------------------------------------------------------------------
@@ -340,71 +322,6 @@ def _play(
         }
         for number, episode in enumerate(played)
     ]
-
-
-# -- smaller jobs --------------------------------------------------------------------------------
-
-
-def measure_anchors(
-    tasks: Sequence[Task], episodes: int, *, progress: bool = True
-) -> list[dict[str, Any]]:
-    """Play the uniform random policy on clean evaluation episodes.
-
-    Returns:
-        one dictionary a task: mean return, its standard error, and what the task file says.
-    """
-    from shiftbench.agents.random import RandomPolicy
-    from shiftbench.envs.pixels import PixelEnv
-
-    rows = []
-    bar = tqdm(total=len(tasks) * episodes, unit="episode", disable=not progress)
-    for task in tasks:
-        bar.set_description(task.name)
-        env = PixelEnv(task)
-        try:
-            policy = RandomPolicy(task.name, env.action_dim, seed=0)
-            seeds, _ = evaluation_seeds(task.name, task.version, Shift.clean(), episodes)
-            played = rollout(policy, env, seeds, on_episode=bar.update)
-        finally:
-            env.close()
-        returns = np.array([episode.episode_return for episode in played])
-        rows.append(
-            {
-                "task": task.name,
-                "task_version": task.version,
-                "episodes": episodes,
-                "mean": float(returns.mean()),
-                "standard_error": float(returns.std(ddof=1) / np.sqrt(episodes)),
-                "in_file": task.anchors.random.value,
-            }
-        )
-    bar.close()
-    return rows
-
-
-def preview(
-    suite: str,
-    suite_file: Path | None,
-    tasks_dirs: Sequence[Path],
-    names: Sequence[str],
-    shifts: Sequence[str],
-    episode: int,
-    out: Path,
-) -> list[Path]:
-    """Write one contact sheet a task and return the files."""
-    from shiftbench.preview import contact_sheet
-
-    chosen, tasks = select_tasks(suite, suite_file, tasks_dirs, names)
-    wanted = [shift for shift in select_shifts(shifts, chosen) if not shift.is_clean]
-    check_writable(out)
-    paths = []
-    for task in tqdm(tasks, unit="sheet", desc="preview"):
-        sheet: Image.Image = contact_sheet(task, chosen, wanted, episode=episode)
-        path = out / f"{task.name}.png"
-        with replacing(path) as temporary:
-            sheet.save(temporary, format="PNG")
-        paths.append(path)
-    return paths
 
 
 def _note(text: str) -> None:

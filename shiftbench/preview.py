@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
 
 from shiftbench import seeding
 from shiftbench.envs.pixels import PixelEnv
+from shiftbench.files import check_writable, replacing
 from shiftbench.specs import Shift, Suite, Task
 
 #: Least height and width of a cell, the gap around it, and the height of the letters, in pixels.
 CELL, GAP, LETTERS = 192, 8, 18
 
 PAPER, INK = "white", "black"
+
+
+def write(
+    tasks: Sequence[Task], suite: Suite, shifts: Sequence[Shift], *, episode: int, out: Path
+) -> list[Path]:
+    """Write one contact sheet a task to ``out`` and return the files.
+
+    Raises:
+        ShiftBenchError: ``out`` cannot be written, or nothing can be drawn here.
+    """
+    check_writable(out)
+    paths = []
+    for task in tqdm(tasks, unit="sheet", desc="preview"):
+        sheet = contact_sheet(task, suite, shifts, episode=episode)
+        path = out / f"{task.name}.png"
+        with replacing(path) as temporary:
+            sheet.save(temporary, format="PNG")
+        paths.append(path)
+    return paths
 
 
 def contact_sheet(
