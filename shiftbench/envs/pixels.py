@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,14 +30,18 @@ class PixelEnv:
         task: the protocol.
         image_size: height and width of a frame in pixels.
         render: render profile.
+        blind: draw nothing; every frame is black. For what needs returns alone.
 
     Raises:
         ShiftBenchError: dm_control lacks the task or its camera, the size or the render profile
             does not exist, or no OpenGL backend works.
     """
 
-    def __init__(self, task: Task, *, image_size: int = 64, render: str = "fast") -> None:
+    def __init__(
+        self, task: Task, *, image_size: int = 64, render: str = "fast", blind: bool = False
+    ) -> None:
         gl.make_current()  # before dm_control is imported, which chooses a backend then
+        from shiftbench.envs.loading import load
         from shiftbench.envs.render import Renderer
         from shiftbench.shifts.scene import Scene
 
@@ -47,7 +49,7 @@ class PixelEnv:
             raise ShiftBenchError(f"image size {image_size}: allowed is 16 to 1024")
         self.task = task
         self._random = seeding.random_state(0)
-        self._env, xml, assets = _load(task, self._random)
+        self._env, xml, assets = load(task, self._random)
         self.physics = self._env.physics
         spec = self._env.action_spec()
         # dm_control gives an actuator without limits the range ±1e10.
@@ -64,6 +66,7 @@ class PixelEnv:
         except ShiftBenchError as error:
             raise ShiftBenchError(f"task '{task.name}': {error}") from error
         self._renderer = Renderer(self.scene, render)
+        self._blind = blind
         self._families: dict[str, Any] = {}
         self._family: Any = None
         self._family_name = ""
@@ -141,6 +144,8 @@ class PixelEnv:
         Raises:
             ShiftBenchError: the shift's family returns something else than such an image.
         """
+        if self._blind:
+            return np.zeros((self.scene.height, self.scene.width, 3), np.uint8)
         self.scene.sync()
         family = self._family
         if family is None:
@@ -177,46 +182,3 @@ class PixelEnv:
         """Free the graphics side and the simulator."""
         self._renderer.close()
         self._env.close()
-
-
-def _load(task: Task, random: np.random.RandomState) -> tuple[Any, str, Mapping[str, bytes]]:
-    """Load the dm_control environment without a time limit, and the MJCF it was compiled from."""
-    from dm_control import suite
-
-    if (task.domain, task.task) not in suite.ALL_TASKS:
-        domains = sorted({domain for domain, _ in suite.ALL_TASKS})
-        names = sorted(name for domain, name in suite.ALL_TASKS if domain == task.domain)
-        valid = f"tasks of '{task.domain}': {', '.join(names)}" if names else ", ".join(domains)
-        raise ShiftBenchError(
-            f"task '{task.name}': dm_control has no {task.domain}/{task.task}. Valid "
-            f"{valid if names else 'domains: ' + valid}"
-        )
-    with _recorded() as models:
-        env = suite.load(
-            task.domain, task.task, task_kwargs={"random": random, "time_limit": float("inf")}
-        )
-    xml, assets = models[-1]
-    return env, xml.decode() if isinstance(xml, bytes) else xml, assets
-
-
-@contextmanager
-def _recorded() -> Iterator[list[tuple[str | bytes, Mapping[str, bytes]]]]:
-    """Record the MJCF of each physics that is made inside.
-
-    MuJoCo keeps no exact source of a compiled model (what it can save is rounded), and the visual
-    model must be compiled from the same text.
-    """
-    from dm_control.mujoco import Physics
-
-    models: list[tuple[str | bytes, Mapping[str, bytes]]] = []
-    original = Physics.__dict__["from_xml_string"]
-
-    def from_xml_string(cls, xml_string, assets=None):
-        models.append((xml_string, assets or {}))
-        return original.__get__(None, cls)(xml_string, assets)
-
-    Physics.from_xml_string = classmethod(from_xml_string)
-    try:
-        yield models
-    finally:
-        Physics.from_xml_string = original

@@ -150,9 +150,9 @@ COMPARE = """
 import sys
 import numpy as np
 from shiftbench import seeding
+from shiftbench.envs.loading import load
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.specs import load_tasks
-from dm_control import suite
 for task in load_tasks().values():
     ours = sys.argv[1] == "ours"
     if ours:
@@ -161,10 +161,12 @@ for task in load_tasks().values():
         repeat, dim = task.action_repeat, env.action_dim
     else:
         random = seeding.random_state(0)
-        env = suite.load(task.domain, task.task, task_kwargs={"random": random})
+        env, _, _ = load(task, random)
         random.set_state(seeding.random_state(5).get_state())
         env.reset()
-        repeat, dim = task.action_repeat, env.action_spec().shape[0]
+        spec = env.action_spec()
+        low, high = spec.minimum, spec.maximum
+        repeat, dim = task.action_repeat, spec.shape[0]
         frames = [env.physics.render(64, 64, camera_id=task.camera)]
     rng = np.random.default_rng(1)
     for _ in range(3):
@@ -173,7 +175,7 @@ for task in load_tasks().values():
             frames.append(env.step(action)[0])
         else:
             for _ in range(repeat):
-                env.step(action)
+                env.step((high + low) / 2 + action * (high - low) / 2)
             frames.append(env.physics.render(64, 64, camera_id=task.camera))
     np.save(f"{sys.argv[2]}/{sys.argv[1]}-{task.name}.npy", np.array(frames))
 """

@@ -1,0 +1,89 @@
+"""Which environment of dm_control a task is, and the MJCF that its visual model is made from."""
+
+from __future__ import annotations
+
+import timeit
+
+import msgspec
+import numpy as np
+import pytest
+
+from shiftbench import seeding
+from shiftbench.envs.loading import load
+from shiftbench.envs.pixels import PixelEnv
+from shiftbench.errors import ShiftBenchError
+
+
+@pytest.fixture(scope="module")
+def reach(cartpole):
+    """A task of dm_control.manipulation."""
+    return msgspec.structs.replace(
+        cartpole,
+        name="reach",
+        domain="manipulation",
+        task="reach_site_vision",
+        camera="front_close",
+        episode_steps=250,
+        action_repeat=1,
+    )
+
+
+def test_the_model_of_a_manipulation_task_outlives_its_resets(reach):
+    env, _, _ = load(reach, seeding.random_state(0))
+    model = env.physics.model.ptr
+    env.reset()
+    assert env.physics.model.ptr is model
+    assert env.step(np.zeros(9)).observation == {}  # its own cameras draw nothing
+    assert min(timeit.repeat(env.reset, number=1, repeat=5)) < 0.1
+    env.close()
+
+
+def test_the_frames_of_a_manipulation_task_follow_its_physics(reach):
+    env = PixelEnv(reach)
+    target = env.scene.model.site("target_site").id
+    places = set()
+    for seed in range(3):
+        first = env.reset(seed)
+        # The task moves the target in the model at every reset.
+        assert (env.scene.data.site_xpos == env.physics.data.site_xpos).all()
+        places.add(tuple(env.scene.data.site_xpos[target]))
+        warm = first[..., 0].astype(int) - first[..., 2] > 40
+        assert warm.sum() > 10, "the red target is not to be seen"
+        for _ in range(10):
+            last, reward, done, discount = env.step(np.ones(env.action_dim))
+        assert (first != last).any()
+        assert 0 <= reward <= 1
+        assert (done, discount) == (False, 1.0)
+        assert (env.scene.data.geom_xpos == env.physics.data.geom_xpos).all()
+    assert len(places) == 3
+    env.close()
+
+
+def test_placing_the_arm_is_silent(reach, capfd):
+    env, _, _ = load(reach, seeding.random_state(0))
+    for _ in range(20):
+        env.reset()
+    assert capfd.readouterr() == ("", "")
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("task", "valid"), [("reach", "reach_site_vision"), ("lift_site", "lift_brick_features")]
+)
+def test_a_manipulation_task_that_does_not_exist_is_an_error(reach, task, valid):
+    with pytest.raises(ShiftBenchError, match=f"no manipulation/{task}.*'manipulation'.*{valid}"):
+        load(msgspec.structs.replace(reach, task=task), seeding.random_state(0))
+
+
+def test_a_blind_environment_draws_nothing_and_plays_the_same(cartpole):
+    seeing, blind = PixelEnv(cartpole), PixelEnv(cartpole, blind=True)
+    assert seeing.reset(3).any()
+    assert not blind.reset(3).any()
+    for _ in range(3):
+        frame, *result = blind.step(np.array([0.5]))
+        assert frame.shape == (64, 64, 3)
+        assert not frame.any()
+        assert result == list(seeing.step(np.array([0.5]))[1:])
+        assert (blind.state() == seeing.state()).all()
+    for env in (seeing, blind):
+        env.close()
