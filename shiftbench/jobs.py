@@ -6,7 +6,7 @@ that is repeated or was stopped goes on with the cells that have none.
 
 from __future__ import annotations
 
-import sys
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import msgspec
 from tqdm import tqdm
 
 from shiftbench import agents as agents_table
-from shiftbench import checkpoints, provenance, results
+from shiftbench import checkpoints, progress, provenance, results
 from shiftbench.data import data_dir
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import evaluation_seeds, rollout
@@ -133,13 +133,15 @@ def train(plan: Sequence[Run], steps: int, device: str, *, eval_every: int = 500
         if not ALGORITHMS.get(run.agent.algorithm).trainable:
             raise ShiftBenchError(f"--agent {run.agent.name}: this agent needs no training")
     todo = [run for run in plan if _trained_steps(run) < steps]
-    _note(f"Training plan: {len(todo)} of {len(plan)} runs, up to {steps} environment steps each.")
+    progress.note(
+        f"Training plan: {len(todo)} of {len(plan)} runs, up to {steps} environment steps each."
+    )
     hours = sum(_expected_hours(run, steps, device) for run in todo)
     if todo:
         expected = f"{hours:.1f} hours on this machine" if hours == hours else "time unknown"
-        _note(f"Expected: {expected}. Ctrl-C stops; the same command goes on.")
+        progress.note(f"Expected: {expected}. Ctrl-C stops; the same command goes on.")
     for run in todo:
-        _note(f"{run} → {run.folder}")
+        progress.note(f"{run} → {run.folder}")
         env = make_env(run)
         try:
             agent = make_agent(run, env.action_dim, device)
@@ -225,7 +227,7 @@ def run(
         train(missing, steps, device)
         missing = []
     for run_ in missing:
-        _note(
+        progress.note(
             f"left out: {run_} (no checkpoint). Train it: shiftbench train --agent "
             f"{run_.agent.name} --task {run_.task.name} --seed {run_.seed} --steps 100000 "
             f"--out {out}"
@@ -322,8 +324,3 @@ def _play(
         }
         for number, episode in enumerate(played)
     ]
-
-
-def _note(text: str) -> None:
-    """Print a line for the person at the terminal, past any progress bar."""
-    tqdm.write(text, file=sys.stderr)

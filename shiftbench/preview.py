@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from tqdm import tqdm
 
-from shiftbench import seeding
+from shiftbench import progress, seeding
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.files import check_writable, replacing
 from shiftbench.specs import Shift, Suite, Task
@@ -30,12 +29,13 @@ def write(
     """
     check_writable(out)
     paths = []
-    for task in tqdm(tasks, unit="sheet", desc="preview"):
-        sheet = contact_sheet(task, suite, shifts, episode=episode)
-        path = out / f"{task.name}.png"
-        with replacing(path) as temporary:
-            sheet.save(temporary, format="PNG")
-        paths.append(path)
+    with progress.bar(total=len(tasks), unit="sheet", desc="preview") as bar:
+        for task in tasks:
+            sheet = contact_sheet(task, suite, shifts, episode=episode)
+            paths.append(out / f"{task.name}.png")
+            with replacing(paths[-1]) as temporary:
+                sheet.save(temporary, format="PNG")
+            bar.update()
     return paths
 
 

@@ -85,9 +85,14 @@ class Registry:
             if isinstance(target, str):
                 module, _, attribute = target.partition(":")
                 return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:
+            # A plugin's module may fail in any way, our own for want of a package alone.
+            plugin = isinstance(target, EntryPoint)
+            if not plugin and not isinstance(error, (ImportError, AttributeError)):
+                raise
             raise ShiftBenchError(
-                f"{self.kind} '{name}' from {_origin(target)} cannot be imported: {error}"
+                f"{self.kind} '{name}' from {_origin(target)} cannot be imported: "
+                f"{type(error).__name__}: {error}"
             ) from error
         return target
 

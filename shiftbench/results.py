@@ -114,7 +114,8 @@ class Cell(Struct, frozen=True):
         text = json.dumps([getattr(self, name) for name in self.__struct_fields__])
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         folder = f"{self.task}-v{self.task_version}"
-        name = f"{self.family}-{self.level}-seed{self.train_seed}-{digest}.csv"
+        shift = file_name(f"{self.family}-{self.level}")
+        name = f"{shift}-seed{self.train_seed}-{digest}.csv"
         suite = f"{self.suite}-v{self.suite_version}"
         return root / suite / "cells" / folder / file_name(self.agent) / name
 

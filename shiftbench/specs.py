@@ -6,6 +6,8 @@ allowed; nothing is skipped in silence.
 
 from __future__ import annotations
 
+import math
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -26,6 +28,11 @@ RENDER_PROFILES = ("fast", "dm_control")
 
 CLEAN = "none"
 
+#: What a position in a task file may name.
+POSITION_KINDS = ("joint", "body", "geom", "site")
+
+_NAME = re.compile(r"\w[\w.-]*")
+
 
 class Anchor(Struct, frozen=True, forbid_unknown_fields=True):
     """A return that fixes one end of the score scale, and where it comes from."""
@@ -41,18 +48,63 @@ class Anchors(Struct, frozen=True, forbid_unknown_fields=True):
     reference: Anchor
 
 
+class Position(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Something whose place one frame shows: one joint, or the place of one body, geom or site.
+
+    Attributes:
+        joint: a hinge, which gives the sine and the cosine of its angle, or a slide.
+        body, geom, site: what has a place, in the camera's frame.
+        axes: which of ``x`` (right), ``y`` (up) and ``z`` (towards the viewer) of that place.
+        symmetry: a hinge turned by 1/symmetry of a full turn looks the same; its angle is
+            multiplied by this.
+    """
+
+    joint: str = ""
+    body: str = ""
+    geom: str = ""
+    site: str = ""
+    axes: str = "xyz"
+    symmetry: int = 1
+
+    def __post_init__(self) -> None:
+        named = [kind for kind in POSITION_KINDS if getattr(self, kind)]
+        _check(len(named) == 1, "a position", f"one of {', '.join(POSITION_KINDS)}")
+        _check(
+            bool(self.axes) and sorted(set(self.axes) & set("xyz")) == sorted(self.axes),
+            "axes",
+            "x, y and z, each at most once",
+        )
+        _check(self.symmetry >= 1, "symmetry", "an integer of at least 1")
+        if self.joint:
+            _check(self.axes == "xyz", "axes", "only beside body, geom or site")
+        else:
+            _check(self.symmetry == 1, "symmetry", "only beside joint")
+
+    @property
+    def kind(self) -> str:
+        """``joint``, ``body``, ``geom`` or ``site``."""
+        return next(kind for kind in POSITION_KINDS if getattr(self, kind))
+
+    @property
+    def name(self) -> str:
+        """Name of the joint, body, geom or site in the task's model."""
+        return getattr(self, self.kind)
+
+
 class Task(Struct, frozen=True, forbid_unknown_fields=True):
     """A dm_control environment with its protocol.
 
     Attributes:
         name: unique name; the file is called ``<name>.toml``.
         version: raised whenever anything that changes returns or frames changes.
-        domain: dm_control suite domain, such as ``cartpole``.
-        task: dm_control suite task, such as ``balance``.
+        domain: dm_control suite domain, such as ``cartpole``, or ``manipulation``.
+        task: dm_control task, such as ``balance`` or ``reach_site_vision``.
         action_repeat: environment (control) steps per agent step.
         episode_steps: length of an episode in environment steps.
         anchors: the two ends of the score scale.
         camera: dm_control camera, by name or number.
+        positions: what one frame shows of the state: no velocity, and nothing that the camera
+            follows. `shiftbench.envs.positions` reads them.
         description: one sentence for ``shiftbench list tasks``.
     """
 
@@ -64,9 +116,11 @@ class Task(Struct, frozen=True, forbid_unknown_fields=True):
     episode_steps: int
     anchors: Anchors
     camera: int | str = 0
+    positions: tuple[Position, ...] = ()
     description: str = ""
 
     def __post_init__(self) -> None:
+        _check_name(self.name, "name")
         _check(self.version >= 1, "version", "an integer of at least 1")
         _check(self.action_repeat >= 1, "action_repeat", "an integer of at least 1")
         _check(self.episode_steps >= self.action_repeat, "episode_steps", "at least action_repeat")
@@ -74,6 +128,11 @@ class Task(Struct, frozen=True, forbid_unknown_fields=True):
             self.anchors.reference.value > self.anchors.random.value,
             "anchors",
             "a reference above random",
+        )
+        _check(
+            math.isfinite(self.anchors.reference.value - self.anchors.random.value),
+            "anchors",
+            "finite numbers",
         )
 
     @property
@@ -112,6 +171,7 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
 
     def __post_init__(self) -> None:
+        _check_name(self.name, "name")
         _check(self.version >= 1, "version", "an integer of at least 1")
         _check(bool(self.tasks), "tasks", "at least one task")
         _check(bool(self.families), "families", "at least one family")
@@ -121,6 +181,9 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
         _check(self.episodes >= 1, "episodes", "at least 1")
         _check(self.render in RENDER_PROFILES, "render", " or ".join(RENDER_PROFILES))
         for level, severity in self.levels.items():
+            _check_name(level, "levels")
+            # `--shift` could not tell it from these.
+            _check(level != "all" and level not in FAMILIES, "levels", "no family and not 'all'")
             _check(0.0 <= severity <= 1.0, f"levels.{level}", "a severity in 0..1")
         _check(self.levels.get(CLEAN, 0.0) == 0.0, "levels.none", "severity 0")
         for family in self.families:
@@ -222,6 +285,11 @@ def _check(condition: bool, key: str, allowed: str) -> None:
         raise ValueError(f"{key}: allowed is {allowed}")
 
 
+def _check_name(name: str, key: str) -> None:
+    """Names become files and folders, and parts of flags."""
+    _check(bool(_NAME.fullmatch(name)), key, "a word of letters, digits, '_', '-' and '.'")
+
+
 def _convert(table: dict[str, Any], kind: type[Struct], where: str) -> Any:
     """Build ``kind`` from a TOML table, turning every fault into one line about ``where``."""
     try:
@@ -276,11 +344,17 @@ def _plugin_task_dirs() -> tuple[Path, ...]:
 
     folders = []
     for point in entry_points(group="shiftbench.tasks"):
-        found = importlib.util.find_spec(point.module)
+        package = point.dist.name if point.dist else "an unnamed package"
+        try:
+            found = importlib.util.find_spec(point.module)
+        except Exception as error:  # a parent package of the module may fail in any way
+            raise ShiftBenchError(
+                f"tasks of package '{package}': '{point.module}' cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         if found is None or found.origin is None:
             raise ShiftBenchError(
-                f"tasks of package '{point.dist.name if point.dist else '?'}': "
-                f"module '{point.module}' does not exist"
+                f"tasks of package '{package}': module '{point.module}' does not exist"
             )
         folders.append(Path(found.origin).parent)
     return tuple(folders)

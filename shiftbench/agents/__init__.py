@@ -58,7 +58,13 @@ def resolve(
         ALGORITHMS.get(spec.algorithm)
     options: dict[str, Any] = dict(spec.options)
     if encoder is not None and encoder != spec.encoder:
-        if not encoder.startswith("timm:"):
+        if spec.encoder == "none":
+            raise ShiftBenchError(f"--encoder {encoder}: agent '{name}' has no encoder to replace")
+        if encoder.startswith("timm:"):
+            from shiftbench.encoders import timm_models
+
+            timm_models.check_name(encoder.removeprefix("timm:"))
+        else:
             ENCODERS.get(encoder, "--encoder")
         options["encoder"] = encoder
     if encoder_weights is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,10 @@ class RandomAgent(Agent):
     """Needs no training and has no checkpoint."""
 
     trainable = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.device = "cpu"
 
     def policy(self) -> RandomPolicy:
         return RandomPolicy(self.task.name, self.action_dim, self.seed)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import huggingface_hub
 import torch
 import torch.nn.functional as F
+from huggingface_hub.errors import HfHubHTTPError
 from torch import Tensor, nn
 
 from shiftbench.encoders import _torchvision, loading
@@ -36,6 +39,9 @@ SIZES = (("dinov2", 224),)
 #: and CLIP's pooled output. Other models give their spatial map where they have one.
 FEATURES = (("dinov2", "tokens"), ("clip", "pooled"))
 CHOICES = ("tokens", "pooled", "map")
+
+#: Seconds in which the hub must answer before it counts as out of reach.
+HUB_SECONDS = 5.0
 
 #: A spatial map is averaged down to at most this many rows and columns.
 MAP_CELLS = 4
@@ -89,10 +95,7 @@ def build(
     Raises:
         ShiftBenchError: no such model, size or features; weights that are missing or do not fit.
     """
-    architecture, _ = split_model_name_tag(name)
-    if not timm.is_model(architecture):
-        near = timm.list_models(f"*{architecture[:6]}*") or timm.list_models()
-        raise _unknown(architecture, near)
+    architecture = check_name(name)
     config = _data_config(name)
     own = config["input_size"][-1]
     size = input_size or next((s for part, s in SIZES if part in architecture), own)
@@ -127,6 +130,19 @@ def build(
         pretrained=pretrained,
         sha256=digest,
     )
+
+
+def check_name(name: str) -> str:
+    """Return the architecture in a timm name, without the tag of its weights.
+
+    Raises:
+        ShiftBenchError: there is no such model, with the nearest names.
+    """
+    architecture, _ = split_model_name_tag(name)
+    if not timm.is_model(architecture):
+        near = timm.list_models(f"*{architecture[:6]}*") or timm.list_models()
+        raise _unknown(architecture, near)
+    return architecture
 
 
 def ordered_blocks(net: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -230,12 +246,14 @@ def _from_file(name: str, path: Path, options: dict) -> nn.Module:
 
 def _from_hub(name: str, options: dict) -> nn.Module:
     """Build a model and fill it from the hub's cache or the hub."""
+    source = timm.get_pretrained_cfg(name).to_dict()
+    repository = source.get("hf_hub_id")
+    unreachable = _why_unreachable(repository) if repository else ""
     try:
-        return timm.create_model(name, pretrained=True, **options)
+        with _cache_alone() if unreachable else nullcontext():
+            return timm.create_model(name, pretrained=True, **options)
     # Each layer below has exceptions of its own for a missing network, a missing file, a full disk.
     except Exception as error:
-        source = timm.get_pretrained_cfg(name).to_dict()
-        repository = source.get("hf_hub_id")
         if not (repository or source.get("url")):
             raise ShiftBenchError(
                 f"encoder 'timm:{name}': timm has no pre-trained weights for it; give some with "
@@ -246,11 +264,38 @@ def _from_hub(name: str, options: dict) -> nn.Module:
             if repository
             else source["url"]
         )
-        reason = (str(error).splitlines() or [repr(error)])[0]
+        reason = unreachable or (str(error).splitlines() or [repr(error)])[0]
         raise ShiftBenchError(
             f"encoder 'timm:{name}': its weights are not in the cache and could not be fetched "
             f"({reason}). Fetch {where} and give it with {loading.FLAG} FILE"
         ) from error
+
+
+def _why_unreachable(repository: str) -> str:
+    """Ask the hub once, and return why it does not answer, or an empty text.
+
+    Its own library asks again for most of a minute, which no setting shortens.
+    """
+    try:
+        url = huggingface_hub.hf_hub_url(repository, "config.json")
+        huggingface_hub.get_hf_file_metadata(url, timeout=HUB_SECONDS)
+    except HfHubHTTPError:
+        return ""  # an answer, if not the one that was hoped for
+    except Exception as error:  # of the HTTP library, which differs between versions
+        return str(error) or repr(error)
+    return ""
+
+
+@contextmanager
+def _cache_alone() -> Iterator[None]:
+    """Let the hub's library look into its cache without asking the hub."""
+    constants = huggingface_hub.constants
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _output_shape(net: nn.Module, size: int, name: str) -> torch.Size:
