@@ -244,6 +244,28 @@ class Shift(Struct, frozen=True, forbid_unknown_fields=True):
             raise unknown("shift", text, ["all", *levels, *FAMILIES], flag)
         return chosen
 
+    @classmethod
+    def one(cls, text: str) -> Shift:
+        """Read ``none`` or ``FAMILY:LEVEL``, for an environment, which shows one family.
+
+        Raises:
+            ShiftBenchError: an unknown family or level, with the nearest valid name.
+        """
+        family, colon, level = text.partition(":")
+        if text == CLEAN:
+            return cls.clean()
+        if not colon:
+            raise ShiftBenchError(
+                f"shift '{text}': an environment shows one family at one level, write FAMILY:LEVEL "
+                f"such as texture:severe. Families: {', '.join(FAMILIES)}; "
+                f"levels: {', '.join(LEVELS)}"
+            )
+        if family not in FAMILIES:
+            raise unknown("shift family", family, FAMILIES, "shift")
+        if level not in LEVELS:
+            raise unknown("level", level, LEVELS, "shift")
+        return cls.clean() if level == CLEAN else cls(family, level, LEVELS[level])
+
     @property
     def is_clean(self) -> bool:
         return self.family == CLEAN

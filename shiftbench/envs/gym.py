@@ -22,9 +22,8 @@ import numpy as np
 
 from shiftbench import seeding
 from shiftbench.envs.pixels import PixelEnv
-from shiftbench.errors import ShiftBenchError, unknown
-from shiftbench.registry import FAMILIES
-from shiftbench.specs import CLEAN, LEVELS, Shift, get_task, load_tasks
+from shiftbench.errors import ShiftBenchError
+from shiftbench.specs import CLEAN, Shift, get_task, load_tasks
 
 
 class ShiftEnv(gymnasium.Env):
@@ -62,7 +61,7 @@ class ShiftEnv(gymnasium.Env):
             raise ShiftBenchError(f"render_mode '{render_mode}': allowed is rgb_array")
         folders = (Path(tasks_dir),) if tasks_dir else ()
         self.task = get_task(task, load_tasks(folders), "task")
-        self.shift = _parse(shift)
+        self.shift = Shift.one(shift)
         self.render_mode = render_mode
         self._env = PixelEnv(self.task, image_size=image_size, render=render)
         self.metadata = {**self.metadata, "render_fps": self._env.frames_per_second}
@@ -103,23 +102,6 @@ class ShiftEnv(gymnasium.Env):
     def close(self) -> None:
         """Free the environment."""
         self._env.close()
-
-
-def _parse(text: str) -> Shift:
-    """Read ``none`` or ``FAMILY:LEVEL``: an environment shows one family."""
-    family, colon, level = text.partition(":")
-    if text == CLEAN:
-        return Shift.clean()
-    if not colon:
-        raise ShiftBenchError(
-            f"shift '{text}': an environment shows one family at one level, write FAMILY:LEVEL "
-            f"such as texture:severe. Families: {', '.join(FAMILIES)}; levels: {', '.join(LEVELS)}"
-        )
-    if family not in FAMILIES:
-        raise unknown("shift family", family, FAMILIES, "shift")
-    if level not in LEVELS:
-        raise unknown("level", level, LEVELS, "shift")
-    return Shift.clean() if level == CLEAN else Shift(family, level, LEVELS[level])
 
 
 for _task in load_tasks().values():
