@@ -25,6 +25,7 @@ class PixelEnv:
         steps: environment steps of this episode so far.
         agent_steps: agent steps of this episode so far.
         frames_per_second: frames in a second of simulated time.
+        position_names: names of what `positions` returns.
 
     Args:
         task: the protocol.
@@ -33,8 +34,8 @@ class PixelEnv:
         blind: draw nothing; every frame is black. For what needs returns alone.
 
     Raises:
-        ShiftBenchError: dm_control lacks the task or its camera, the size or the render profile
-            does not exist, or no OpenGL backend works.
+        ShiftBenchError: dm_control lacks the task, its camera or one of its positions, the size or
+            the render profile does not exist, or no OpenGL backend works.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class PixelEnv:
     ) -> None:
         gl.make_current()  # before dm_control is imported, which chooses a backend then
         from shiftbench.envs.loading import load
+        from shiftbench.envs.positions import Positions
         from shiftbench.envs.render import Renderer
         from shiftbench.shifts.scene import Scene
 
@@ -65,6 +67,8 @@ class PixelEnv:
             self.scene = Scene(xml, assets, self.physics, task.camera, image_size, image_size)
         except ShiftBenchError as error:
             raise ShiftBenchError(f"task '{task.name}': {error}") from error
+        self._positions = Positions(task, self.physics, self.scene.camera)
+        self.position_names = self._positions.names
         self._renderer = Renderer(self.scene, render)
         self._blind = blind
         self._families: dict[str, Any] = {}
@@ -177,6 +181,10 @@ class PixelEnv:
     def state(self) -> np.ndarray:
         """Return a copy of the physics state, float64 (n,)."""
         return self.physics.get_state().copy()
+
+    def positions(self) -> np.ndarray:
+        """Return what the present frame shows of the state, without any shift: float32 (P,)."""
+        return self._positions.read()
 
     def close(self) -> None:
         """Free the graphics side and the simulator."""
