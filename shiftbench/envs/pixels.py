@@ -157,6 +157,7 @@ class PixelEnv:
             return self._renderer.draw()[0]
         family.step(self.scene, self.agent_steps)
         self.scene.update()
+        family.decorate(self.scene, self.agent_steps)
         rgb, depth = self._renderer.draw(depth=family.needs_depth)
         image = family.post(rgb, depth, self.agent_steps)
         if (

@@ -15,6 +15,7 @@ import numpy as np
 from shiftbench.envs import gl
 from shiftbench.errors import ShiftBenchError, unknown
 from shiftbench.shifts.scene import Scene
+from shiftbench.shifts.sky import put
 from shiftbench.specs import RENDER_PROFILES
 
 #: Facets around and along a round shape. MuJoCo's own 28 × 16 costs up to twice the time of a frame
@@ -23,6 +24,7 @@ from shiftbench.specs import RENDER_PROFILES
 SLICES, STACKS = 20, 10
 
 _SKYBOX = int(mujoco.mjtRndFlag.mjRND_SKYBOX)
+_FOG = int(mujoco.mjtRndFlag.mjRND_FOG)
 
 
 class Renderer:
@@ -64,8 +66,8 @@ class Renderer:
         """Draw the scene as `Scene.update` left it.
 
         Args:
-            depth: also read the depth image. The sky is then not drawn (it would leave depths
-                below 1) and its pixels are black.
+            depth: also read the depth image. The sky is then looked up, not drawn: the renderer's
+                leaves depths below 1, and takes half a texel another way where two faces meet.
 
         Returns:
             uint8 (H, W, 3) and, where asked for, float32 (H, W) in [0, 1], 1 where nothing is; both
@@ -81,11 +83,21 @@ class Renderer:
         sky = scene.mjv.flags[_SKYBOX]
         if depth:
             scene.mjv.flags[_SKYBOX] = 0
+        if scene.mjv.flags[_FOG]:
+            # The context keeps what the model said when it was made.
+            visual, extent = scene.model.vis, scene.model.stat.extent
+            context.fogStart = visual.map.fogstart * extent
+            context.fogEnd = visual.map.fogend * extent
+            context.fogRGBA[:] = visual.rgba.fog
         mujoco.mjr_render(self._window, scene.mjv, context)
         scene.mjv.flags[_SKYBOX] = sky
         mujoco.mjr_readPixels(self._rgb, self._depth if depth else None, self._window, context)
-        # OpenGL's first row is the bottom one.
-        return self._rgb[::-1].copy(), self._depth[::-1].copy() if depth else None
+        rgb = self._rgb[::-1].copy()  # OpenGL's first row is the bottom one
+        if not depth:
+            return rgb, None
+        far = self._depth[::-1].copy()
+        put(rgb, scene.sky(), far == 1)
+        return rgb, far
 
     def close(self) -> None:
         """Free the buffers and textures on the graphics side; twice does no harm."""

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
+    from shiftbench.specs import Shift
+
+#: The severities that the columns of a family's table stand for.
+SEVERITY = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class ShiftFamily:
     """One kind of visual change, for one environment.
 
     A family changes pixels only: it may edit visual fields of the scene and the finished image,
-    never anything the physics reads. One instance serves one environment for its whole life;
-    `apply` is called at every reset, after the scene has been restored to its clean state.
+    never anything the physics reads. One instance serves one shift of one environment for its whole
+    life; `apply` is called at every reset, after the scene has been restored to its clean state.
 
-    All randomness must come from the ``rng`` given to `apply`.
+    A frame is made in this order: `step`, then MuJoCo fills ``scene.mjv``, then `decorate`, then
+    the drawing, then `post`.
+
+    All randomness must come from the ``rng`` given to `apply`, and frame ``t`` must not depend on
+    which frames were drawn before it.
     """
 
     #: True where `post` reads the depth image; without it the renderer does not read depth back.
     needs_depth = False
+
+    @classmethod
+    def for_shift(cls, shift: Shift) -> ShiftFamily:
+        """Return an instance that serves ``shift``; for families that read more than a severity."""
+        return cls()
 
     def apply(self, scene: Scene, severity: float, rng: np.random.Generator) -> None:
         """Edit the clean scene in place at the start of an episode.
@@ -34,6 +49,13 @@ class ShiftFamily:
 
     def step(self, scene: Scene, t: int) -> None:
         """Edit the scene before frame ``t`` (agent steps since the reset): moving shifts."""
+
+    def decorate(self, scene: Scene, t: int) -> None:
+        """Edit what is about to be drawn: geoms, lights and the camera of ``scene.mjv``.
+
+        MuJoCo has just filled it from the model, and fills it anew for the next frame: nothing done
+        here outlives frame ``t``, and nothing of it exists in a model.
+        """
 
     def post(self, rgb: np.ndarray, depth: np.ndarray | None, t: int) -> np.ndarray:
         """Return the final image of frame ``t``.
@@ -48,3 +70,33 @@ class ShiftFamily:
             uint8 (H, W, 3).
         """
         return rgb
+
+
+class GradedFamily(ShiftFamily):
+    """A family whose numbers stand in one table.
+
+    Attributes:
+        table: name → its value at each of `SEVERITY`; between them values are interpolated. At
+            severity 0 no number changes a frame.
+    """
+
+    table: ClassVar[Mapping[str, tuple[float, ...]]]
+
+    @classmethod
+    def numbers(cls, severity: float, **given: float) -> SimpleNamespace:
+        """Return the table's numbers at ``severity``, those that are ``given`` in their place.
+
+        Raises:
+            KeyError: a given number is none of the table's.
+        """
+        for name in given:
+            cls.table[name]
+        found = {name: float(np.interp(severity, SEVERITY, row)) for name, row in cls.table.items()}
+        return SimpleNamespace(**{**found, **given})
+
+    def apply(self, scene: Scene, severity: float, rng: np.random.Generator) -> None:
+        self.use(scene, self.numbers(severity), rng)
+
+    def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
+        """Do the work of `apply` with these numbers, of the table or of a preset."""
+        raise NotImplementedError

@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from shiftbench.errors import ShiftBenchError
+from shiftbench.shifts.sky import Sky
 
 #: Spare textures: how many, and their size in pixels. A texture family colours the floor and the
 #: walls with the 2-D ones and each solid of a suite task with a cube; larger sizes cost upload time
@@ -99,6 +100,7 @@ class Scene:
             m: int(self.model.mat_texid[m, _RGB]) for m in self.spare_2d + self.spare_cube
         }
         self._clean = clean
+        self._sky = Sky(self.model, height, width)
         self._stale_hfields: list[int] = []
         self._filled: set[int] = set()
         self._stale: set[int] = set()
@@ -183,6 +185,57 @@ class Scene:
             mujoco.mjtCatBit.mjCAT_ALL,
             self.mjv,
         )
+
+    def add_geom(
+        self,
+        kind: mujoco.mjtGeom,
+        size: np.ndarray,
+        pos: np.ndarray,
+        mat: np.ndarray,
+        rgba: np.ndarray,
+    ) -> mujoco.MjvGeom:
+        """Add a geom to the present frame, and to no model; for `ShiftFamily.decorate`.
+
+        Args:
+            kind: a primitive shape.
+            size: float64 (3,), half sizes as in a model.
+            pos: float64 (3,), in the world.
+            mat: float64 (9,), its axes in the world, row by row.
+            rgba: float32 (4,) in [0, 1].
+
+        Raises:
+            ValueError: the frame holds as many geoms as it can.
+        """
+        if self.mjv.ngeom >= self.mjv.maxgeom:
+            raise ValueError(f"a frame holds {self.mjv.maxgeom} geoms at most")
+        geom = self.mjv.geoms[self.mjv.ngeom]
+        mujoco.mjv_initGeom(geom, kind, size, pos, mat, rgba)
+        self.mjv.ngeom += 1
+        return geom
+
+    def add_lamp(self, direction: np.ndarray, diffuse: float, specular: float = 0.3) -> None:
+        """Add a lamp as far away as the sun to the present frame, for `ShiftFamily.decorate`.
+
+        Args:
+            direction: float (3,), where its light goes, a unit vector.
+            diffuse, specular: strength of its white light in [0, 1].
+
+        Raises:
+            ValueError: the frame holds as many lamps as it can.
+        """
+        if self.mjv.nlight >= len(self.mjv.lights):
+            raise ValueError(f"a frame holds {len(self.mjv.lights)} lamps at most")
+        lamp = self.mjv.lights[self.mjv.nlight]
+        lamp.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+        lamp.dir, lamp.pos = direction, 0.0
+        lamp.diffuse, lamp.specular, lamp.ambient = diffuse, specular, 0.0
+        lamp.attenuation, lamp.exponent, lamp.cutoff = (1.0, 0.0, 0.0), 0.0, 180.0
+        lamp.headlight = lamp.castshadow = 0
+        self.mjv.nlight += 1
+
+    def sky(self) -> np.ndarray:
+        """Return the clean sky behind the present frame: uint8 (H, W, 3), not to be changed."""
+        return self._sky.seen_by(self.mjv.camera[0])
 
     def _texture(self, material: int) -> np.ndarray:
         """Return the texture of a spare material: a view, uint8 (faces, S, S, 3)."""

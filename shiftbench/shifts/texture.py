@@ -10,27 +10,18 @@ ground (or darker, where the clean scene is that way round), and so is every mix
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, ClassVar
 
 import mujoco
 import numpy as np
 
 from shiftbench.shifts import patterns
 from shiftbench.shifts.background import GROUND
-from shiftbench.shifts.base import ShiftFamily
+from shiftbench.shifts.base import GradedFamily
 
 if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
-
-#: The severities of the tables below; between them values are interpolated.
-SEVERITY = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-#: Share of the pattern in its mixture with the surface's own colours. Ours; the scale ends where
-#: the texture is replaced altogether, as in the paper (Jones et al. 2025, arXiv 2509.12531).
-STRENGTH = (0.0, 0.35, 0.55, 0.75, 1.0)
-
-#: Share of the solids' looks that get a pattern. Ours.
-SHARE = (0.0, 0.5, 0.75, 1.0, 1.0)
 
 #: Lumas of the patterns on the darker and on the lighter side, and their saturation. Ours.
 DARKER, LIGHTER, SATURATION = (0.2, 0.5), (0.7, 0.95), 1.0
@@ -47,11 +38,20 @@ _KEPT = (
 )
 
 
-class Texture(ShiftFamily):
+class Texture(GradedFamily):
     """Paints ground and solids with patterns."""
 
-    def apply(self, scene: Scene, severity: float, rng: np.random.Generator) -> None:
-        strength, share = (float(np.interp(severity, SEVERITY, t)) for t in (STRENGTH, SHARE))
+    table: ClassVar = {
+        # Share of the pattern in its mixture with the surface's own colours. Ours; the scale ends
+        # where the texture is replaced altogether, as in the paper (Jones et al. 2025, arXiv
+        # 2509.12531).
+        "strength": (0.0, 0.35, 0.55, 0.75, 1.0),
+        # Share of the solids' looks that get a pattern. Ours.
+        "share": (0.0, 0.5, 0.75, 1.0, 1.0),
+    }
+
+    def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
+        strength, share = numbers.strength, numbers.share
         ground, solids = looks(scene.model)
         light, dark = (
             np.mean([own_colours(scene.model, geoms[0], 8) @ patterns.LUMA for geoms in side])

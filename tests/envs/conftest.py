@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -48,6 +49,12 @@ class Nothing(ShiftFamily):
     """Changes nothing."""
 
 
+class Deep(ShiftFamily):
+    """Reads the depth and changes nothing."""
+
+    needs_depth = True
+
+
 class Floats(ShiftFamily):
     """Returns an image of the wrong type."""
 
@@ -63,6 +70,20 @@ class Sky(ShiftFamily):
     def post(self, rgb, depth, t):
         rgb[depth == 1.0] = (255, 0, 255)
         return rgb
+
+
+class Decorated(ShiftFamily):
+    """Adds a red ball and a lamp to what is drawn, and nothing to any model."""
+
+    def decorate(self, scene, t):
+        scene.add_geom(
+            mujoco.mjtGeom.mjGEOM_SPHERE,
+            np.full(3, 0.2),
+            np.array([0.0, 0.0, 1.8]),
+            np.eye(3).ravel(),
+            np.array([1, 0, 0, 1], np.float32),
+        )
+        scene.add_lamp(np.array([0.0, 0.0, -1.0]), 0.5)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import mujoco
 import numpy as np
 import pytest
 
@@ -109,6 +110,36 @@ def test_clean_is_bit_identical_before_and_after_shifts(envs):
         assert (rollout(env, 2, Shift("everything", "calm", 0.0), 5)[0] == clean).all()
 
 
+def test_what_decorates_a_frame_is_gone_from_the_next(env):
+    clean = rollout(env, 2)[0]
+    counts = {name: getattr(env.scene.model, name) for name in ("ngeom", "nlight")}
+    drawn = {name: getattr(env.scene.mjv, name) for name in counts}
+    frames = rollout(env, 2, Shift("decorated", "mild", 0.25))[0]
+    red = (frames[..., 0] > 100) & (frames[..., 1:].max(-1) < 40)
+    assert (red.sum((1, 2)) > 10).all()
+    assert np.median((frames != clean)[:, -16:].any(-1)) == 1  # the lamp reaches the floor
+    # Once in every frame: nothing piles up.
+    assert {name: getattr(env.scene.mjv, name) - 1 for name in counts} == drawn
+    assert {name: getattr(env.scene.model, name) for name in counts} == counts
+    assert (rollout(env, 2)[0] == clean).all()
+    assert {name: getattr(env.scene.mjv, name) for name in counts} == drawn
+
+
+def test_a_frame_that_is_full_takes_no_more(env):
+    scene = env.scene
+
+    def fill(add, *arguments):
+        env.reset(0)
+        for _ in range(scene.mjv.maxgeom + 1):
+            add(*arguments)
+
+    ball = (np.ones(3), np.zeros(3), np.eye(3).ravel(), np.ones(4, np.float32))
+    with pytest.raises(ValueError, match=r"geoms at most"):
+        fill(scene.add_geom, mujoco.mjtGeom.mjGEOM_SPHERE, *ball)
+    with pytest.raises(ValueError, match=r"lamps at most"):
+        fill(scene.add_lamp, np.array([0.0, 0.0, -1.0]), 0.5)
+
+
 def test_appearance_depends_on_its_seed_alone(env):
     first = rollout(env, 2, EVERYTHING, 9)[0]
     other = rollout(env, 2, EVERYTHING, 10)[0]
@@ -123,6 +154,9 @@ def test_depth_marks_the_sky_and_leaves_the_rest(envs):
         sky = (masked == (255, 0, 255)).all(axis=-1)
         assert 0.05 < sky.mean() < 0.9
         assert (masked[~sky] == clean[~sky]).all()
+        looked_up = rollout(env, 4, Shift("deep", "mild", 0.25))[0]
+        assert (looked_up[~sky] == clean[~sky]).all()
+        assert np.abs(looked_up[sky].astype(int) - clean[sky]).mean() < 3
         if env.task.domain == "cartpole":  # its camera looks at the horizon
             assert sky[:, :8].all()
             assert not sky[:, -8:].any()

@@ -9,6 +9,7 @@ import pytest
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.shifts import background, texture
 from shiftbench.shifts.lighting import Lighting
+from shiftbench.shifts.sky import skybox
 from shiftbench.specs import LEVELS, Shift
 
 FAMILIES = pytest.mark.parametrize("family", ["lighting", "texture", "background"])
@@ -155,13 +156,13 @@ def test_the_sky_that_is_looked_up_is_the_one_that_is_drawn(cartpole):
         face[..., 0], face[..., 1], face[..., 2] = 40 * i + 10, ramp, ramp[:, None]
     mujoco.mjr_uploadTexture(model, env._renderer._context, box)
     model.geom_rgba[:, 3] = 0
-    small = background.skybox(scene)
     for yaw, pitch in ((0, 10), (100, -20), (190, 0), (280, 5), (30, 80), (60, -75)):
         turn = np.empty(4)
         mujoco.mju_euler2Quat(turn, np.deg2rad([yaw, 90 + pitch, 0]), "ZXY")
         model.cam_quat[scene.camera] = turn
-        looked_up = background.sky(scene, small)
-        difference = np.abs(env.draw() - looked_up)
+        frame = env.draw()
+        looked_up = scene.sky()
+        difference = np.abs(frame.astype(int) - looked_up)
         assert looked_up.std() > 5
         # Where two faces meet, half a texel decides.
         assert (difference.max(-1) < 8).mean() > 0.95, (yaw, pitch)
@@ -210,11 +211,9 @@ def test_the_background_scrolls_without_end(shift_envs):
 
 
 def test_a_scene_without_a_sky_is_black_behind():
-    class Bare:
-        model = mujoco.MjModel.from_xml_string("<mujoco/>")
-
-    assert background.skybox(Bare).shape == (6, 1, 1, 3)
-    assert not background.skybox(Bare).any()
+    bare = mujoco.MjModel.from_xml_string("<mujoco/>")
+    assert skybox(bare, 64).shape == (6, 1, 1, 3)
+    assert not skybox(bare, 64).any()
 
 
 # -- texture ---------------------------------------------------------------------------------------
