@@ -46,7 +46,8 @@ def read_meta(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise ShiftBenchError(f"--checkpoint {path}: no such file")
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        raise ShiftBenchError(f"--checkpoint {path}: {what}")
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}

@@ -7,6 +7,7 @@ or environment, 130 interrupted.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,27 @@ import click
 from shiftbench import __version__
 from shiftbench.errors import ShiftBenchError
 
-PATH = click.Path(path_type=Path)
+
+class FilePath(click.Path):
+    """A path that is not empty: an empty one is most often a variable that is not set."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = FilePath(path_type=Path)
+#: Rows are exact up to here, see `shiftbench.results`.
+SEED = click.IntRange(0, 2**53)
+EPISODES = click.IntRange(1, 100_000)
+
+
+def check_device(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Refuse what is no name of a torch device, without importing torch."""
+    if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d+)?", value):
+        raise click.BadParameter(f"'{value}' is none of auto, cpu, cuda, cuda:1, mps, xpu.")
+    return value
 
 
 def options(*decorators: Callable) -> Callable:
@@ -40,8 +61,9 @@ agent_options = options(
     click.option("--encoder", help="Another encoder: cnn, synth, timm:<name> or a plugin's."),
     click.option("--encoder-weights", type=PATH, help="Weights of the encoder (safetensors)."),
     click.option("--finetune-blocks", type=click.IntRange(min=1), help="Last blocks that train."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
-    click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, default=(0,),
+    click.option("--device", default="auto", show_default=True, callback=check_device,
+                 help="auto, cpu, cuda, cuda:1 …"),
+    click.option("--seed", "seeds", type=SEED, multiple=True, default=(0,),
                  show_default=True, help="Training seed; repeatable."),
 )  # fmt: skip
 out_option = click.option(
@@ -79,15 +101,15 @@ def tasks() -> None:
 @tasks.command()
 @suite_options
 @click.option("--task", "names", multiple=True, help="Task; repeatable. Default: the suite's.")
-@click.option("--episodes", type=click.IntRange(min=2), default=100, show_default=True)
+@click.option("--episodes", type=click.IntRange(2, 100_000), default=100, show_default=True)
 @json_option
 def anchors(
     suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, episodes: int, as_json: bool
 ) -> None:
     """Measure the random policy's return, the lower end of the score scale."""
-    from shiftbench import anchors, jobs
+    from shiftbench import anchors, plan
 
-    _, chosen = jobs.select_tasks(suite, suite_file, tasks_dir, names)
+    _, chosen = plan.select_tasks(suite, suite_file, tasks_dir, names)
     rows = anchors.measure(chosen, episodes)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -117,11 +139,11 @@ def preview(
     out: Path,
 ) -> None:
     """Draw a contact sheet for each task: families × levels."""
-    from shiftbench import jobs
+    from shiftbench import plan
     from shiftbench import preview as sheets
 
-    chosen, tasks_ = jobs.select_tasks(suite, suite_file, tasks_dir, names)
-    wanted = jobs.select_shifts(shifts, chosen)
+    chosen, tasks_ = plan.select_tasks(suite, suite_file, tasks_dir, names)
+    wanted = plan.select_shifts(shifts, chosen)
     for path in sheets.write(tasks_, chosen, wanted, episode=episode, out=out):
         click.echo(path)
 
@@ -132,8 +154,9 @@ def preview(
               help="Random scenes to draw, two appearances each.")  # fmt: skip
 @click.option("--views", type=click.IntRange(min=1), default=640_000, show_default=True,
               help="Images to train on, counting repetitions.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, callback=check_device,
+              help="cpu, cuda, cuda:1 …")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 def pretrain(out: Path, scenes: int, views: int, seed: int, device: str, resume: bool) -> None:
     """Make the weights of the encoder `synth` from random scenes."""
@@ -172,16 +195,15 @@ def doctor(as_json: bool) -> None:
 def train(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, task_names: tuple,
           steps: int, eval_every: int, out: Path, as_json: bool, **agent: Any) -> None:  # fmt: skip
     """Train agents on clean pixels; run it again to go on where it stopped."""
-    from shiftbench import jobs
+    from shiftbench import jobs, plan
 
-    chosen, tasks_ = jobs.select_tasks(suite, suite_file, tasks_dir, task_names)
-    specs = jobs.select_agents(names, agent)
-    plan = jobs.plan_training(chosen, tasks_, specs, agent["seeds"], out)
-    paths = jobs.train(plan, steps, agent["device"], eval_every=eval_every)
+    chosen, tasks_ = plan.select_tasks(suite, suite_file, tasks_dir, task_names)
+    runs = plan.runs(chosen, tasks_, plan.select_agents(names, agent), agent["seeds"], out)
+    paths = jobs.train(runs, steps, agent["device"], eval_every=eval_every)
     if as_json:
         rows = [
             {"agent": run.agent.id, "task": run.task.name, "seed": run.seed, "policy": str(path)}
-            for run, path in zip(plan, paths, strict=True)
+            for run, path in zip(runs, paths, strict=True)
         ]
         click.echo(json.dumps(rows, indent=2))
         return
@@ -198,11 +220,10 @@ def train(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, task_nam
 @click.option(
     "--task", "task_names", multiple=True, help="Task; repeatable. Default: all of the suite."
 )
-@click.option(
-    "--episodes", type=click.IntRange(min=1), help="Episodes a cell [default: the suite's]."
-)
+@click.option("--episodes", type=EPISODES, help="Episodes a cell [default: the suite's].")
 @click.option("--steps", type=click.IntRange(min=1),
-              help="Train what has no checkpoint for so many environment steps.")  # fmt: skip
+              help="Train what has no checkpoint, or an unfinished one, up to so many "
+                   "environment steps.")  # fmt: skip
 @click.option("--checkpoint", type=PATH, help="Evaluate this file (one agent, one task, one seed).")
 @out_option
 @json_option
@@ -213,21 +234,20 @@ def run(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, shifts: tu
 
     Finished cells are not run again.
     """
-    from shiftbench import jobs, report
+    from shiftbench import jobs, plan, report
 
-    chosen, tasks_ = jobs.select_tasks(suite, suite_file, tasks_dir, task_names)
-    specs = jobs.select_agents(names, agent)
+    chosen, tasks_ = plan.select_tasks(suite, suite_file, tasks_dir, task_names)
+    wanted = plan.select_shifts(shifts, chosen)
+    runs = plan.runs(chosen, tasks_, plan.select_agents(names, agent), agent["seeds"], out)
     rows = jobs.run(
-        chosen,
-        tasks_,
-        specs,
-        agent["seeds"],
-        jobs.select_shifts(shifts, chosen),
+        runs,
+        wanted,
         episodes=episodes or chosen.episodes,
         steps=steps,
         checkpoint=checkpoint,
         out=out,
         device=agent["device"],
+        flags=_where(suite, suite_file, tasks_dir),
     )
     folder = out / chosen.id / "report"
     board = report.build(rows, folder)
@@ -236,6 +256,13 @@ def run(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, shifts: tu
         return
     click.echo(report.render_table(board))
     click.echo(f"rows: {out / chosen.id / 'cells'}  tables and plots: {folder}", err=True)
+
+
+def _where(suite: str, suite_file: Path | None, tasks_dir: tuple[Path, ...]) -> list[str]:
+    """Return the flags that say which suite and tasks are meant."""
+    flags = ["--suite", suite] if suite != "mini" else []
+    flags += ["--suite-file", str(suite_file)] if suite_file else []
+    return flags + [word for folder in tasks_dir for word in ("--tasks-dir", str(folder))]
 
 
 @cli.command("report")
@@ -261,13 +288,22 @@ def main(arguments: list[str] | None = None) -> None:
         code = _stopped()
     except KeyboardInterrupt:
         code = _stopped()
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = 2
-    except ShiftBenchError as error:
-        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
-        code = 2
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "shiftbench"
+        code = _failed(f"{error.format_message()} ('{command} --help' says what is valid)")
+    except click.ClickException as error:
+        code = _failed(error.format_message())
+    except (ShiftBenchError, OSError) as error:
+        code = _failed(str(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _failed(message: str) -> int:
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    return 2
 
 
 def _stopped() -> int:

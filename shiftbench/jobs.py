@@ -1,4 +1,4 @@
-"""From names to finished work: select, plan, train what must be trained, evaluate the rest.
+"""From a plan to finished work: train what must be trained, evaluate the rest.
 
 The unit is the cell: agent × task × training seed × shift. Every finished cell is one file; a run
 that is repeated or was stopped goes on with the cells that have none.
@@ -6,104 +6,31 @@ that is repeated or was stopped goes on with the cells that have none.
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from tqdm import tqdm
-
-from shiftbench import agents as agents_table
 from shiftbench import checkpoints, progress, provenance, results
-from shiftbench.data import data_dir
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import evaluation_seeds, rollout
-from shiftbench.files import check_writable
+from shiftbench.plan import (
+    POLICY,
+    Run,
+    find_checkpoint,
+    lacks_training,
+    made_for,
+    trained_steps,
+    training_command,
+)
 from shiftbench.registry import ALGORITHMS, FAMILIES
-from shiftbench.specs import AgentSpec, Shift, Suite, Task, get_suite, get_task, load_tasks
+from shiftbench.specs import Shift
 
 if TYPE_CHECKING:
     import pandas as pd
+    from tqdm import tqdm
 
     from shiftbench.agents.base import Agent
     from shiftbench.envs.pixels import PixelEnv
-
-
-class Run(msgspec.Struct, frozen=True):
-    """One agent on one task with one training seed.
-
-    Attributes:
-        folder: where its training lives, whether or not it has begun.
-    """
-
-    suite: Suite
-    task: Task
-    agent: AgentSpec
-    seed: int
-    folder: Path
-
-    def __str__(self) -> str:
-        return f"{self.agent.id} on {self.task.name}, seed {self.seed}"
-
-
-# -- selection -----------------------------------------------------------------------------------
-
-
-def select_tasks(
-    suite: str, suite_file: Path | None, tasks_dirs: Sequence[Path], names: Sequence[str]
-) -> tuple[Suite, list[Task]]:
-    """Return the suite and the tasks that were asked for, by default all of the suite."""
-    chosen = get_suite(suite, suite_file)
-    known = load_tasks(tuple(tasks_dirs))
-    if names:
-        return chosen, [get_task(name, known) for name in dict.fromkeys(names)]
-    flag = f"suite '{chosen.name}'"
-    return chosen, [get_task(name, known, flag) for name in chosen.tasks]
-
-
-def select_agents(names: Sequence[str], overrides: dict[str, Any]) -> list[AgentSpec]:
-    """Return the named agents, each with the overrides of the command line."""
-    keys = ("encoder", "encoder_weights", "finetune_blocks")
-    return [
-        agents_table.resolve(name, **{key: overrides[key] for key in keys})
-        for name in dict.fromkeys(names)
-    ]
-
-
-def select_shifts(texts: Sequence[str], suite: Suite) -> list[Shift]:
-    """Return the shifts that were asked for, the clean arm always first."""
-    chosen = [Shift.clean()]
-    for text in texts:
-        chosen += Shift.parse(text, suite)
-    return list(dict.fromkeys(chosen))
-
-
-def plan_training(
-    suite: Suite,
-    tasks: Iterable[Task],
-    agents: Iterable[AgentSpec],
-    seeds: Iterable[int],
-    out: Path,
-) -> list[Run]:
-    """Return every combination of task, agent and training seed."""
-    check_writable(out)
-    return [
-        Run(
-            suite,
-            task,
-            agent,
-            seed,
-            out
-            / "train"
-            / f"{task.name}-v{task.version}"
-            / results.file_name(agent.id)
-            / f"seed-{seed}",
-        )
-        for task in tasks
-        for agent in agents
-        for seed in dict.fromkeys(seeds)
-    ]
 
 
 # -- training ------------------------------------------------------------------------------------
@@ -128,15 +55,19 @@ def train(plan: Sequence[Run], steps: int, device: str, *, eval_every: int = 500
     """Train every run up to ``steps`` environment steps and return the policies' files.
 
     Prints the plan, with the hours that it is expected to take, before it starts.
+
+    Raises:
+        ShiftBenchError: an agent needs no training, cannot be built, or its run was started with
+            other settings.
     """
     for run in plan:
         if not ALGORITHMS.get(run.agent.algorithm).trainable:
             raise ShiftBenchError(f"--agent {run.agent.name}: this agent needs no training")
-    todo = [run for run in plan if _trained_steps(run) < steps]
+    todo = [run for run in plan if trained_steps(run) < steps]
+    hours = _expected_hours(todo, steps, device)
     progress.note(
         f"Training plan: {len(todo)} of {len(plan)} runs, up to {steps} environment steps each."
     )
-    hours = sum(_expected_hours(run, steps, device) for run in todo)
     if todo:
         expected = f"{hours:.1f} hours on this machine" if hours == hours else "time unknown"
         progress.note(f"Expected: {expected}. Ctrl-C stops; the same command goes on.")
@@ -148,50 +79,30 @@ def train(plan: Sequence[Run], steps: int, device: str, *, eval_every: int = 500
             agent.train(lambda: env, steps, run.seed, run.folder, eval_every=eval_every)  # noqa: B023
         finally:
             env.close()
-    return [run.folder / "policy.safetensors" for run in plan]
+    return [run.folder / POLICY for run in plan]
 
 
-def _trained_steps(run: Run) -> int:
-    path = run.folder / "policy.safetensors"
-    return int(checkpoints.read_meta(path).get("train_steps", 0)) if path.exists() else 0
-
-
-def _expected_hours(run: Run, steps: int, device: str) -> float:
-    """Measure a few steps of this very agent and extrapolate."""
-    env = make_env(run)
-    try:
-        agent = make_agent(run, env.action_dim, device)
-        return agent.seconds_per_step(env) * (steps - _trained_steps(run)) / 3600.0
-    finally:
-        env.close()
+def _expected_hours(plan: Sequence[Run], steps: int, device: str) -> float:
+    """Measure a few steps of each very agent on each task, and extrapolate."""
+    seconds: dict[tuple[str, str], float] = {}
+    for run in plan:
+        key = run.agent.id, run.task.name
+        if key not in seconds:
+            env = make_env(run)
+            try:
+                seconds[key] = make_agent(run, env.action_dim, device).seconds_per_step(env)
+            finally:
+                env.close()
+    return sum(
+        seconds[run.agent.id, run.task.name] * (steps - trained_steps(run)) / 3600.0 for run in plan
+    )
 
 
 # -- evaluation ----------------------------------------------------------------------------------
 
 
-def find_checkpoint(run: Run, given: Path | None) -> Path | None:
-    """Return the policy of ``run``: the one given, an earlier run's, or the shipped one."""
-    if given is not None:
-        return given
-    name = (
-        f"checkpoints/{run.task.name}-v{run.task.version}/"
-        f"{results.file_name(run.agent.id)}/seed-{run.seed}.safetensors"
-    )
-    # A checkpoint belongs to a task, not to the suite that it was published with.
-    shipped = sorted(
-        data_dir("results").glob(f"*/{name}"), key=lambda p: run.suite.id not in p.parts
-    )
-    for path in (run.folder / "policy.safetensors", *shipped):
-        if path.is_file():
-            return path
-    return None
-
-
 def run(
-    suite: Suite,
-    tasks: Sequence[Task],
-    agents: Sequence[AgentSpec],
-    seeds: Sequence[int],
+    plan: Sequence[Run],
     shifts: Sequence[Shift],
     *,
     episodes: int,
@@ -199,43 +110,45 @@ def run(
     checkpoint: Path | None,
     out: Path,
     device: str,
+    flags: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Evaluate every agent × task × seed under every shift and return all their rows.
+    """Evaluate every run of the plan under every shift and return all their rows.
 
-    What has no checkpoint is trained where ``steps`` is given, else left out with one line.
+    What has no checkpoint is trained where ``steps`` is given, and so is what an earlier training
+    left unfinished; else it is left out with one line.
+
+    Args:
+        plan: what to evaluate.
+        shifts: the shifts, the clean arm among them.
+        episodes: episodes of a cell.
+        steps: environment steps of the training of what has no checkpoint.
+        checkpoint: policy to evaluate in place of those that are found.
+        out: folder for what is written.
+        device: torch device.
+        flags: further flags for the commands that the lines name.
 
     Raises:
         ShiftBenchError: nothing is left to evaluate, or a file does not fit.
     """
-    plan = plan_training(suite, tasks, agents, seeds, out)
-    if checkpoint is not None and len(agents) * len(set(seeds)) > 1:
-        raise ShiftBenchError("--checkpoint: one file goes with one --agent and one --seed")
     if checkpoint is not None:
-        made_for = checkpoints.read_meta(checkpoint).get("task")
-        if made_for not in [task.name for task in tasks]:
-            raise ShiftBenchError(
-                f"--checkpoint {checkpoint}: made for task '{made_for}', which is not among "
-                f"{', '.join(task.name for task in tasks)}"
-            )
-        plan = [run for run in plan if run.task.name == made_for]
+        plan = made_for(checkpoint, plan)
     missing = [
-        run
-        for run in plan
-        if ALGORITHMS.get(run.agent.algorithm).trainable and not find_checkpoint(run, checkpoint)
+        run_
+        for run_ in plan
+        if checkpoint is None
+        and ALGORITHMS.get(run_.agent.algorithm).trainable
+        and lacks_training(run_, steps)
     ]
     if missing and steps is not None:
         train(missing, steps, device)
         missing = []
     for run_ in missing:
-        progress.note(
-            f"left out: {run_} (no checkpoint). Train it: shiftbench train --agent "
-            f"{run_.agent.name} --task {run_.task.name} --seed {run_.seed} --steps 100000 "
-            f"--out {out}"
-        )
+        command = training_command(run_, out, flags)
+        progress.note(f"left out: {run_} has no checkpoint. Train it: {command}")
     left = [run_ for run_ in plan if run_ not in missing]
     if not left:
-        raise ShiftBenchError("no agent has a checkpoint here: train first, or give --steps N")
-    bar = tqdm(total=len(left) * len(shifts) * episodes, unit="episode", desc="evaluate")
+        raise ShiftBenchError("nothing is left to evaluate: train first, or give --steps N")
+    bar = progress.bar(total=len(left) * len(shifts) * episodes, unit="episode", desc="evaluate")
     try:
         files = [
             file
@@ -246,7 +159,7 @@ def run(
         ]
     finally:
         bar.close()
-    return results.read_rows(files, {task.name: task for task in tasks})
+    return results.read_rows(files, {run_.task.name: run_.task for run_ in plan})
 
 
 def _evaluate(
@@ -263,15 +176,18 @@ def _evaluate(
     cells = {shift: _cell(run, shift, episodes, digest) for shift in shifts}
     paths = {shift: cell.path(out) for shift, cell in cells.items()}
     todo = [shift for shift in shifts if not paths[shift].exists()]
-    bar.update(episodes * (len(shifts) - len(todo)))
+    if len(todo) < len(shifts):
+        bar.update(episodes * (len(shifts) - len(todo)))
     if todo:
         env = make_env(run)
         try:
             agent = make_agent(run, env.action_dim, device)
             if checkpoint:
                 agent.load(checkpoint)
+                if checkpoints.sha256(checkpoint) != digest:
+                    raise ShiftBenchError(f"{checkpoint}: a training wrote to it: run it again")
             for shift in todo:
-                bar.set_postfix_str(f"{run.agent.id} {run.task.name} {shift}")
+                bar.set_postfix_str(f"{run.agent.id} {run.task.name} {shift}", refresh=False)
                 results.write_rows(paths[shift], _play(run, cells[shift], shift, agent, env, bar))
         finally:
             env.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from shiftbench.errors import ShiftBenchError
 from shiftbench.specs import AgentSpec, Task
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Agent:
         **options: Any,
     ) -> None:
         """Train up to ``budget`` environment steps in total, resuming from ``run_dir``."""
-        raise NotImplementedError(f"agent '{self.spec.name}' cannot be trained")
+        raise ShiftBenchError(f"agent '{self.spec.name}' cannot be trained")
 
     def seconds_per_step(self, env: PixelEnv) -> float:
         """Return the expected training time of one environment step in seconds, NaN if unknown."""

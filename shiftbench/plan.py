@@ -1,0 +1,172 @@
+"""From names to a plan: which runs there are, and which checkpoint belongs to each."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shiftbench import agents as agents_table
+from shiftbench import checkpoints, results
+from shiftbench.data import data_dir
+from shiftbench.errors import ShiftBenchError
+from shiftbench.files import check_writable
+from shiftbench.registry import ALGORITHMS
+from shiftbench.specs import AgentSpec, Shift, Suite, Task, get_suite, get_task, load_tasks
+
+#: The policy in the folder of a run, rewritten at every checkpoint.
+POLICY = "policy.safetensors"
+
+#: Environment steps that a suggested training has.
+STEPS = 100_000
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One agent on one task with one training seed.
+
+    Attributes:
+        folder: where its training lives, whether or not it has begun.
+    """
+
+    suite: Suite
+    task: Task
+    agent: AgentSpec
+    seed: int
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.agent.id} on {self.task.name}, seed {self.seed}"
+
+
+# -- selection -----------------------------------------------------------------------------------
+
+
+def select_tasks(
+    suite: str, suite_file: Path | None, tasks_dirs: Sequence[Path], names: Sequence[str]
+) -> tuple[Suite, list[Task]]:
+    """Return the suite and the tasks that were asked for, by default all of the suite."""
+    chosen = get_suite(suite, suite_file)
+    known = load_tasks(tuple(tasks_dirs))
+    if names:
+        return chosen, [get_task(name, known) for name in dict.fromkeys(names)]
+    flag = f"suite '{chosen.name}'"
+    return chosen, [get_task(name, known, flag) for name in chosen.tasks]
+
+
+def select_agents(names: Sequence[str], overrides: dict[str, Any]) -> list[AgentSpec]:
+    """Return the named agents, each with the overrides of the command line."""
+    keys = ("encoder", "encoder_weights", "finetune_blocks")
+    return [
+        agents_table.resolve(name, **{key: overrides[key] for key in keys})
+        for name in dict.fromkeys(names)
+    ]
+
+
+def select_shifts(texts: Sequence[str], suite: Suite) -> list[Shift]:
+    """Return the shifts that were asked for, the clean arm always first."""
+    chosen = [Shift.clean()]
+    for text in texts:
+        chosen += Shift.parse(text, suite)
+    return list(dict.fromkeys(chosen))
+
+
+def runs(
+    suite: Suite,
+    tasks: Iterable[Task],
+    agents: Iterable[AgentSpec],
+    seeds: Iterable[int],
+    out: Path,
+) -> list[Run]:
+    """Return every combination of task, agent and training seed."""
+    check_writable(out)
+    return [
+        Run(
+            suite,
+            task,
+            agent,
+            seed,
+            out
+            / "train"
+            / f"{task.name}-v{task.version}"
+            / results.file_name(agent.id)
+            / f"seed-{seed}",
+        )
+        for task in tasks
+        for agent in agents
+        for seed in dict.fromkeys(seeds)
+    ]
+
+
+# -- checkpoints ---------------------------------------------------------------------------------
+
+
+def find_checkpoint(run: Run, given: Path | None) -> Path | None:
+    """Return the policy of ``run``: the one given, an earlier run's, or the shipped one."""
+    if given is not None:
+        return given
+    name = (
+        f"checkpoints/{run.task.name}-v{run.task.version}/"
+        f"{results.file_name(run.agent.id)}/seed-{run.seed}.safetensors"
+    )
+    # A checkpoint belongs to a task, not to the suite that it was published with.
+    shipped = sorted(
+        data_dir("results").glob(f"*/{name}"), key=lambda p: run.suite.id not in p.parts
+    )
+    for path in (run.folder / POLICY, *shipped):
+        if path.is_file():
+            return path
+    return None
+
+
+def trained_steps(run: Run) -> int:
+    """Return the environment steps that the run in the folder of ``run`` has behind it."""
+    path = run.folder / POLICY
+    return int(checkpoints.read_meta(path).get("train_steps", 0)) if path.exists() else 0
+
+
+def made_for(checkpoint: Path, plan: Sequence[Run]) -> list[Run]:
+    """Return the one run of the plan that ``--checkpoint`` is for."""
+    if len({(run.agent.id, run.seed) for run in plan}) > 1:
+        raise ShiftBenchError("--checkpoint: one file goes with one --agent and one --seed")
+    if not ALGORITHMS.get(plan[0].agent.algorithm).trainable:
+        raise ShiftBenchError(
+            f"--checkpoint {checkpoint}: agent '{plan[0].agent.name}' has no checkpoints"
+        )
+    task = checkpoints.read_meta(checkpoint).get("task")
+    found = [run for run in plan if run.task.name == task]
+    if not found:
+        raise ShiftBenchError(
+            f"--checkpoint {checkpoint}: made for task '{task}', which is not among "
+            f"{', '.join(run.task.name for run in plan)}"
+        )
+    return found
+
+
+def lacks_training(run: Run, steps: int | None) -> bool:
+    """Whether there is no policy of ``run``, or one in its folder with less than ``steps``."""
+    found = find_checkpoint(run, None)
+    unfinished = found == run.folder / POLICY and trained_steps(run) < (steps or 0)
+    return found is None or unfinished
+
+
+def training_command(run: Run, out: Path, flags: Sequence[str] = ()) -> str:
+    """Return the command that trains ``run``.
+
+    Args:
+        run: the run.
+        out: folder for what is written.
+        flags: further flags, such as those that say where the suite and the tasks are.
+    """
+    agent, base = run.agent, agents_table.AGENTS.get(run.agent.name)
+    words = ["shiftbench", "train", "--agent", agent.name, "--task", run.task.name]
+    words += ["--seed", str(run.seed), *flags]
+    if agent.encoder != base.encoder:
+        words += ["--encoder", agent.encoder]
+    if agent.weights:
+        words += ["--encoder-weights", agent.weights]
+    if agent.options.get("finetune_blocks") != base.options.get("finetune_blocks"):
+        words += ["--finetune-blocks", str(agent.options["finetune_blocks"])]
+    return shlex.join([*words, "--out", str(out), "--steps", str(STEPS)])
