@@ -8,8 +8,8 @@ env = gymnasium.make("shiftbench/finger_spin-v1", shift="texture:mild")
 ```
 
 ``gymnasium.make("shiftbench.envs.gym:shiftbench/finger_spin-v1")`` does both at once. Further
-processes must be spawned, not forked, once a process has drawn a frame:
-``gymnasium.vector.AsyncVectorEnv(..., context="spawn")``.
+processes must be spawned, not forked, once a process has drawn a frame, as
+`shiftbench.envs.vector.make_vec` does.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class ShiftEnv(gymnasium.Env):
         render: render profile.
         tasks_dir: folder with further task files.
         render_mode: only ``rgb_array``.
+        index: number of this environment among several side by side; see `reset`.
 
     Raises:
         ShiftBenchError: an unknown task, family, level or profile, or no OpenGL backend works.
@@ -56,6 +57,7 @@ class ShiftEnv(gymnasium.Env):
         render: str = "fast",
         tasks_dir: str | Path | None = None,
         render_mode: str | None = "rgb_array",
+        index: int = 0,
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ShiftBenchError(f"render_mode '{render_mode}': allowed is rgb_array")
@@ -63,6 +65,7 @@ class ShiftEnv(gymnasium.Env):
         self.task = get_task(task, load_tasks(folders), "task")
         self.shift = Shift.one(shift)
         self.render_mode = render_mode
+        self._index = index
         self._env = PixelEnv(self.task, image_size=image_size, render=render)
         self.metadata = {**self.metadata, "render_fps": self._env.frames_per_second}
         self.observation_space = gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
@@ -75,14 +78,15 @@ class ShiftEnv(gymnasium.Env):
 
         Args:
             seed: seeds `np_random`, from which the physics and the appearance are drawn.
-            options: ``{"episode": i}`` starts evaluation episode i of the benchmark instead: the
-                one that every agent sees.
+            options: ``{"episode": e}`` starts evaluation episode e + ``index`` of the benchmark
+                instead: the one that every agent sees.
         """
         super().reset(seed=seed)
         episode = (options or {}).get("episode")
         if episode is None:
             physics, look = (int(n) for n in self.np_random.integers(2**63, size=2))
         else:
+            episode += self._index
             physics = seeding.episode_seed(self.task.name, self.task.version, episode)
             look = seeding.shift_seed(self.task.name, self.shift.family, self.shift.level, episode)
         frame = self._env.reset(physics, self.shift, look)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from shiftbench.envs import gl
 from shiftbench.errors import ShiftBenchError
 from shiftbench.specs import Task
 
@@ -36,8 +37,10 @@ def load(task: Task, random: np.random.RandomState) -> tuple[Any, str, Mapping[s
         includes. The physics is not compiled again at a reset.
 
     Raises:
-        ShiftBenchError: dm_control lacks the task.
+        ShiftBenchError: dm_control lacks the task, or no OpenGL backend works.
     """
+    gl.make_current()  # before dm_control is imported, which chooses a backend then
+    logging.getLogger("absl").addFilter(_worth_saying)
     make = _manipulation if task.domain == MANIPULATION else _suite
     with _recorded() as models:
         env = make(task, random)
@@ -65,8 +68,6 @@ def _manipulation(task: Task, random: np.random.RandomState) -> Any:
 
     if task.task not in manipulation.ALL:
         raise _missing(task, f"tasks of '{MANIPULATION}'", sorted(manipulation.ALL))
-    # The arm is placed by trial and error, and dm_control warns of every error.
-    logging.getLogger("absl").addFilter(_expected)
     made = registry.get_constructor(task.task)()
     for observable in made.observables.values():  # its cameras would draw at every step
         observable.enabled = False
@@ -80,8 +81,10 @@ def _manipulation(task: Task, random: np.random.RandomState) -> Any:
     return env
 
 
-def _expected(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith("Failed to converge")
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """Whether the user could do something about a warning of dm_control's."""
+    # An arm is placed by trial and error; cheetah's MJCF has an attribute that MuJoCo will drop.
+    return not record.getMessage().startswith(("Failed to converge", "compiler attribute"))
 
 
 def _missing(task: Task, what: str, valid: list[str]) -> ShiftBenchError:

@@ -7,6 +7,7 @@ state, a reward or the length of an episode. Every frame the physics' state is c
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -271,7 +272,10 @@ def _compile(
             textures = list(material.textures)
             textures[_RGB] = name
             material.textures = textures
-    model = spec.compile()
+    with warnings.catch_warnings():
+        # Of attributes that MuJoCo will drop one day; the MJCF is dm_control's.
+        warnings.simplefilter("ignore", UserWarning)
+        model = spec.compile()
     ids = (
         tuple(model.material(f"shiftbench_{prefix}_{i}").id for i in range(count))
         for prefix, count, _, _ in kinds

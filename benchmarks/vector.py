@@ -1,0 +1,118 @@
+"""Frames a second of environments side by side, against one alone.
+
+    python benchmarks/vector.py [--task finger_spin] [--json results.json]
+
+One environment in this process and `shiftbench.envs.vector.make_vec` with each ``--count`` step in
+turn, block by block, so that whatever else the machine does hits all of them; who does not step
+waits and costs nothing. The speed-up is the median over blocks of the ratio within a block. The
+exit code is 1 where no count reaches the goal; the load of the machine is printed, for a machine
+whose cores are taken cannot reach it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shiftbench import seeding
+from shiftbench.envs.gym import ShiftEnv
+from shiftbench.envs.vector import make_vec
+from shiftbench.errors import ShiftBenchError
+
+#: Least speed-up on two cores.
+MIN_SPEEDUP = 1.7
+
+
+def alone(env: ShiftEnv, actions: np.ndarray) -> None:
+    """Take the steps ``actions`` (T, A), over the ends of episodes."""
+    for action in actions:
+        if env.step(action)[3]:
+            env.reset()
+
+
+def measure(
+    task: str, counts: list[int], blocks: int, steps: int, shift: str, size: int
+) -> dict[str, Any]:
+    """Return frames a second and speed-ups: a dictionary a count, and that of one environment."""
+    options = {"shift": shift, "image_size": size}
+    env = ShiftEnv(task, **options)
+    vectors = {count: make_vec(task, count, **options) for count in counts}
+    rng = seeding.rng(seeding.seed_of("benchmark", "vector", task))
+    dim = env.action_space.shape[0]
+    rates: dict[int, list[float]] = {count: [] for count in (1, *counts)}
+    try:
+        env.reset(seed=0)
+        for envs in vectors.values():
+            envs.reset(seed=0)
+        for block in range(-1, blocks):  # the first one warms up
+            for count in rates:
+                actions = rng.uniform(-1, 1, (steps, count, dim)).astype(np.float32)
+                start = time.perf_counter()
+                if count == 1:
+                    alone(env, actions[:, 0])
+                else:
+                    for action in actions:
+                        vectors[count].step(action)
+                rate = steps * count / (time.perf_counter() - start)
+                rates[count] += [rate] if block >= 0 else []
+    finally:
+        for envs in vectors.values():
+            envs.close()
+        env.close()
+    one = np.array(rates[1])
+    return {
+        "alone": float(np.median(one)),
+        "vector": {
+            count: {
+                "frames_per_second": float(np.median(rates[count])),
+                "speedup": float(np.median(np.array(rates[count]) / one)),
+            }
+            for count in counts
+        },
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", default="cartpole_balance")
+    parser.add_argument("--shift", default="none", help="none or FAMILY:LEVEL")
+    parser.add_argument("--size", type=int, default=64, help="height and width of a frame")
+    parser.add_argument("--count", type=int, action="append", help="repeatable; default: 2 and 4")
+    parser.add_argument("--blocks", type=int, default=10, help="blocks of each")
+    parser.add_argument("--steps", type=int, default=100, help="steps in a block")
+    parser.add_argument("--json", type=Path, help="write all numbers there")
+    options = parser.parse_args()
+    counts = options.count or [2, 4]
+    if min(counts) < 2 or min(options.blocks, options.steps) < 1:
+        parser.error("--count must be at least 2, --blocks and --steps at least 1")
+    try:
+        found = measure(
+            options.task, counts, options.blocks, options.steps, options.shift, options.size
+        )
+    except ShiftBenchError as error:
+        parser.error(str(error))
+    load = os.getloadavg()[0]
+    print(f"{options.task} {options.shift} at {options.size} px, {os.cpu_count()} cores,")
+    print(f"load average {load:.1f} with this benchmark:")
+    print(f"alone       {found['alone']:7.0f} frames/s")
+    for count, row in found["vector"].items():
+        rate, speedup = row["frames_per_second"], row["speedup"]
+        print(f"{count} together  {rate:7.0f} frames/s  {speedup:.2f} times")
+    best = max(row["speedup"] for row in found["vector"].values())
+    if options.json:
+        record = {"task": options.task, "shift": options.shift, "load": load, **found}
+        options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if best < MIN_SPEEDUP:
+        print(f"{best:.2f} times, the goal is {MIN_SPEEDUP:g}", file=sys.stderr)
+    return int(best < MIN_SPEEDUP)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Environments side by side: the frames are those of one alone, and nothing outlives them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+
+from shiftbench.envs.gym import ShiftEnv
+from shiftbench.envs.vector import make_vec
+from shiftbench.errors import ShiftBenchError
+
+SHIFT = "texture:severe"
+
+
+@pytest.fixture(scope="module")
+def envs():
+    made = make_vec("cartpole_balance", 2, shift=SHIFT)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def alone():
+    made = ShiftEnv("cartpole_balance", shift=SHIFT)
+    yield made
+    made.close()
+
+
+def gone(pids: list[int], seconds: float = 20.0) -> bool:
+    """Whether no process of ``pids`` is left before the time is up, not even as a zombie."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not any(os.path.exists(f"/proc/{pid}") for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize(
+    "options", [{"seed": 5}, {"seed": [9, 3]}, {"options": {"episode": 2}}], ids=str
+)
+def test_each_gives_the_frames_that_it_gives_alone(envs, alone, options):
+    actions = np.random.default_rng(0).uniform(-1, 1, (2, 4, 1)).astype(np.float32)
+    frames = [envs.reset(**options)[0]]
+    rewards = []
+    for t in range(4):
+        frame, reward, terminated, truncated, _ = envs.step(actions[:, t])
+        assert not (terminated | truncated).any()
+        frames.append(frame)
+        rewards.append(reward)
+    assert frames[0].shape == (2, 64, 64, 3)
+    assert frames[0].dtype == np.uint8
+    assert (frames[0] != frames[-1]).any(axis=(1, 2, 3)).all()
+    for i in range(2):
+        if "seed" in options:
+            seed = options["seed"]
+            first, _ = alone.reset(seed=seed[i] if isinstance(seed, list) else seed + i)
+        else:
+            first, _ = alone.reset(options={"episode": 2 + i})
+        assert (frames[0][i] == first).all()
+        for t in range(4):
+            frame, reward, *_ = alone.step(actions[i, t])
+            assert (frames[t + 1][i] == frame).all()
+            assert rewards[t][i] == reward
+
+
+def test_the_next_episode_starts_with_the_step_after_the_last(envs, alone):
+    assert envs.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+    envs.reset(seed=1)
+    action = np.zeros((2, 1), np.float32)
+    for _ in range(124):
+        assert not envs.step(action)[3].any()
+    assert envs.step(action)[3].all()
+    frame, reward, _, truncated, info = envs.step(action)
+    assert (reward == 0).all()
+    assert not truncated.any()
+    assert (info["steps"] == 0).all()
+    alone.reset(seed=1)
+    assert (frame[0] == alone.reset()[0]).all()
+
+
+def test_frames_need_not_be_copied():
+    envs = make_vec("cartpole_balance", 1, copy=False, autoreset=AutoresetMode.DISABLED)
+    first, _ = envs.reset(seed=0)
+    before = first.copy()
+    second = envs.step(np.ones((1, 1), np.float32))[0]
+    assert second is first
+    assert (second != before).any()
+    assert envs.metadata["autoreset_mode"] is AutoresetMode.DISABLED
+    pids = [process.pid for process in envs.processes]
+    # Closing in the middle of a step must not wait for an answer that was read already.
+    envs.step_async(np.ones((1, 1), np.float32))
+    assert envs.parent_pipes[0].recv()[1]
+    start = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        envs.close()
+    assert time.monotonic() - start < 10
+    assert gone(pids, 1)
+
+
+def test_bad_input_is_an_error_before_any_process_starts():
+    before = multiprocessing.active_children()
+    for count, options, message in (
+        (0, {}, "0 environments: at least 1"),
+        (2, {"shift": "texture:wild"}, "unknown level 'wild'"),
+        (2, {"image_size": 8}, "16 to 1024"),
+    ):
+        with pytest.raises(ShiftBenchError, match=message):
+            make_vec("cartpole_balance", count, **options)
+    assert multiprocessing.active_children() == before
+
+
+SCRIPT = """
+import numpy as np
+from shiftbench.envs.vector import make_vec
+
+if __name__ == "__main__":
+    envs = make_vec("cartpole_balance", 2)
+    envs.reset(seed=0)
+    print(*(process.pid for process in envs.processes), flush=True)
+    try:
+        while True:
+            envs.step(np.zeros((2, 1), np.float32))
+    finally:
+        if {close}:
+            envs.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("close", [True, False], ids=["closed", "left"])
+def test_ctrl_c_ends_every_process(tmp_path, close):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(close=close))
+    with subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(pids) == 2
+        os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert gone(pids)
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert errors.count("Traceback") == 1  # of the script, none of the others
