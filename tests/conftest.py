@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from shiftbench import specs
+from shiftbench import agents, cli, specs
 
 #: How `shiftbench.envs.gl` begins its error.
 NO_DRIVER = "no OpenGL backend works"
@@ -97,3 +100,83 @@ source = "the largest possible"
 @pytest.fixture
 def good_task() -> str:
     return GOOD_TASK
+
+
+#: A small suite with levels of its own on that task; ``MINE`` are the flags that find both.
+GOOD_SUITE = """
+[mine]
+version = 1
+tasks = ["my_task"]
+families = ["lighting", "texture"]
+episodes = 2
+levels = { half = 0.5, full = 1.0 }
+"""
+MINE = ("--suite", "mine", "--suite-file", "suites.toml", "--tasks-dir", "tasks")
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Go to an empty folder with a suite and a task of one's own; returns their flags."""
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "my_task.toml").write_text(GOOD_TASK)
+    (tmp_path / "suites.toml").write_text(GOOD_SUITE)
+    monkeypatch.chdir(tmp_path)
+    return MINE
+
+
+class Done(NamedTuple):
+    """What a command left: exit code and both streams."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture) -> Callable[..., Done]:
+    """Run the command line in this process."""
+
+    def call(*arguments: object) -> Done:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main([str(argument) for argument in arguments])
+        return Done(end.value.code, *capsys.readouterr())
+
+    return call
+
+
+#: The installed command.
+COMMAND = Path(sys.executable).parent / "shiftbench"
+
+
+@pytest.fixture
+def installed() -> Callable[..., Done]:
+    """Run the installed command in a process of its own."""
+
+    def run(*arguments: object, **environment: str) -> Done:
+        done = subprocess.run(
+            [COMMAND, *map(str, arguments)],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+#: Of `shiftbench.agents.networks.Config`: small enough for seconds.
+TINY = {
+    "belief": 16, "hidden": 16, "categoricals": 4, "classes": 4, "units": 16,
+    "batch": 2, "length": 4, "imagination": 3, "update_every": 5,
+    "prefill_env_steps": 40, "replay_capacity": 500,
+}  # fmt: skip
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a registered agent that is `scratch`, only small."""
+    spec = specs.AgentSpec("tiny", "dreamer", "cnn", "scratch", options=TINY)
+    monkeypatch.setattr(agents.AGENTS, "_targets", {**agents.AGENTS._load(), "tiny": spec})
+    return "tiny"
