@@ -76,6 +76,7 @@ class PixelEnv:
         self._family_name = ""
         self.steps = self.agent_steps = 0
         self._done = True
+        self._closed = False
         self._frame: np.ndarray | None = None
 
     def reset(self, seed: int, shift: Shift | None = None, shift_seed: int = 0) -> np.ndarray:
@@ -188,6 +189,8 @@ class PixelEnv:
         return self._positions.read()
 
     def close(self) -> None:
-        """Free the graphics side and the simulator."""
-        self._renderer.close()
-        self._env.close()
+        """Free the graphics side and the simulator; twice does no harm."""
+        if not self._closed:
+            self._closed = True
+            self._renderer.close()
+            self._env.close()

@@ -22,6 +22,7 @@ def reach(cartpole):
         cartpole,
         name="reach",
         domain="manipulation",
+        positions=(),
         task="reach_site_vision",
         camera="front_close",
         episode_steps=250,
@@ -63,7 +64,7 @@ def test_the_frames_of_a_manipulation_task_follow_its_physics(reach):
 @pytest.mark.parametrize("name", ["cheetah", "reach"])
 def test_what_a_user_cannot_mend_is_not_said(cartpole, reach, capfd, name):
     """Placing the arm by trial and error, and attributes in dm_control's files."""
-    cheetah = msgspec.structs.replace(cartpole, domain="cheetah", task="run")
+    cheetah = msgspec.structs.replace(cartpole, domain="cheetah", task="run", positions=())
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         env = PixelEnv({"cheetah": cheetah, "reach": reach}[name], blind=True)

@@ -73,6 +73,7 @@ def test_closing_one_environment_leaves_the_others_alone(env, cartpole):
     other = PixelEnv(cartpole, image_size=100)
     assert other.reset(0).shape == (100, 100, 3)
     other.close()
+    other.close()  # twice does no harm
     assert (env.reset(0) == before).all()
 
 
@@ -152,6 +153,9 @@ def test_depth_marks_the_sky_and_leaves_the_rest(envs):
         clean = rollout(env, 4)[0]
         masked = rollout(env, 4, Shift("sky", "mild", 0.25))[0]
         sky = (masked == (255, 0, 255)).all(axis=-1)
+        if env.task.domain == "reacher":  # its camera looks straight down
+            assert not sky.any()
+            continue
         assert 0.05 < sky.mean() < 0.9
         assert (masked[~sky] == clean[~sky]).all()
         looked_up = rollout(env, 4, Shift("deep", "mild", 0.25))[0]

@@ -117,7 +117,10 @@ def test_the_tendon_of_the_cup_reddens_as_in_the_physics(envs):
 @pytest.fixture(scope="module")
 def cheetah(cartpole):
     """A task whose camera and light follow the body's centre of mass."""
-    env = PixelEnv(msgspec.structs.replace(cartpole, domain="cheetah", task="run", action_repeat=4))
+    task = msgspec.structs.replace(
+        cartpole, domain="cheetah", task="run", action_repeat=4, positions=()
+    )
+    env = PixelEnv(task)
     yield env
     env.close()
 
@@ -171,7 +174,8 @@ def test_a_tracking_light_that_is_moved_moves(cheetah):
 
 
 def test_what_a_task_changes_at_reset_shows(cartpole):
-    env = PixelEnv(msgspec.structs.replace(cartpole, domain="finger", task="turn_easy"))
+    task = msgspec.structs.replace(cartpole, domain="finger", task="turn_easy", positions=())
+    env = PixelEnv(task)
     target = env.scene.model.site("target").id
     seen = set()
     for seed in range(3):
