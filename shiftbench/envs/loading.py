@@ -1,7 +1,8 @@
 """Task → dm_control environment, and the MJCF that it was compiled from.
 
 Two families of tasks are known: those of `dm_control.suite`, and under the domain ``manipulation``
-those of `dm_control.manipulation`, whose environments are of another kind (`dm_control.composer`).
+those of `dm_control.manipulation`, whose environments are of another kind (`dm_control.composer`)
+and whose targets, translucent there, are opaque here.
 """
 
 from __future__ import annotations
@@ -71,6 +72,10 @@ def _manipulation(task: Task, random: np.random.RandomState) -> Any:
     made = registry.get_constructor(task.task)()
     for observable in made.observables.values():  # its cameras would draw at every step
         observable.enabled = False
+    for site in made.root_entity.mjcf_model.find_all("site"):
+        # What is translucent leaves no depth: a shift that paints behind the scene would hide it.
+        if site.rgba is not None and site.rgba[3] > 0:
+            site.rgba[3] = 1
     env = composer.Environment(
         made,
         random_state=random,

@@ -13,6 +13,7 @@ from shiftbench import seeding
 from shiftbench.envs.loading import load
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.errors import ShiftBenchError
+from shiftbench.specs import Shift
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,16 @@ def test_the_frames_of_a_manipulation_task_follow_its_physics(reach):
         assert (done, discount) == (False, 1.0)
         assert (env.scene.data.geom_xpos == env.physics.data.geom_xpos).all()
     assert len(places) == 3
+    env.close()
+
+
+def test_the_target_of_a_manipulation_task_has_depth(reach):
+    env = PixelEnv(reach)
+    for seed in range(5):
+        clean, shifted = env.reset(seed), env.reset(seed, Shift("background", "extreme", 1.0), 1)
+        target = (clean[..., 0].astype(int) - clean[..., 2]) > 40
+        # The severest background takes the floor away, not what stands on it.
+        assert (clean == shifted).all(axis=-1)[target].mean() > 0.9
     env.close()
 
 
