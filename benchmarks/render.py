@@ -26,6 +26,7 @@ import numpy as np
 
 from shiftbench import seeding
 from shiftbench.envs import gl
+from shiftbench.envs.loading import load
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.errors import ShiftBenchError
 from shiftbench.specs import Shift, Suite, Task, get_suite, get_task, load_tasks
@@ -45,22 +46,23 @@ SAME_SCENE = 0.8
 
 
 def dm_control_renders(connection: Connection) -> None:
-    """Answer each (domain, task, camera, size, states) with (seconds a frame, frames)."""
-    from dm_control import suite
-
-    loaded: dict[tuple[str, str], Any] = {}
+    """Answer each (task, size, states) with (seconds a frame, frames)."""
+    loaded: dict[str, Any] = {}
     while (request := connection.recv()) is not None:
-        domain, task, camera, size, states = request
-        if (domain, task) not in loaded:
-            loaded[domain, task] = suite.load(domain, task)
-            loaded[domain, task].reset()
-        physics = loaded[domain, task].physics
+        task, size, states = request
+        if task.name not in loaded:
+            random = seeding.random_state(0)
+            loaded[task.name] = load(task, random)[0]
+            # A target's place is no part of the state: it must be that of `draw_block`'s episode.
+            random.set_state(seeding.random_state(0).get_state())
+            loaded[task.name].reset()
+        physics = loaded[task.name].physics
         times, frames = [], []
         for state in states:
             physics.set_state(state)
             physics.forward()
             start = time.perf_counter()
-            frames.append(physics.render(size, size, camera_id=camera))
+            frames.append(physics.render(size, size, camera_id=task.camera))
             times.append(time.perf_counter() - start)
         connection.send((times, np.array(frames)))
 
@@ -107,7 +109,7 @@ def measure(
         for name, shift in arms.items():
             times, drawn[name] = draw_block(env, states, shift, block + 1)
             seconds[name] += times if block >= 0 else []
-        other.send((task.domain, task.task, task.camera, suite.image_size, states))
+        other.send((task, suite.image_size, states))
         times, drawn["dm_control"] = other.recv()
         seconds["dm_control"] += times if block >= 0 else []
         faults += [
