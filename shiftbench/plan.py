@@ -113,7 +113,7 @@ def find_checkpoint(run: Run, given: Path | None) -> Path | None:
     )
     # A checkpoint belongs to a task, not to the suite that it was published with.
     shipped = sorted(
-        data_dir("results").glob(f"*/{name}"), key=lambda p: run.suite.id not in p.parts
+        data_dir("results").glob(f"*/{name}"), key=lambda p: (run.suite.id not in p.parts, p)
     )
     for path in (run.folder / POLICY, *shipped):
         if path.is_file():

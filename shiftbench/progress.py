@@ -16,7 +16,7 @@ def bar(**options: Any) -> tqdm:
     Args:
         options: of `tqdm`.
     """
-    return tqdm(file=sys.stderr, delay=1e-9, **options)
+    return tqdm(file=sys.stderr, delay=1e-3, **options)
 
 
 def note(text: str) -> None:

@@ -70,12 +70,11 @@ def refused(call, mine, tmp_path):
         ((*TRAIN, "--device", "cuda:99"), ["--device cuda:99"]),
         (("train", "--agent", "random", "--steps", "9", *MINE), ["--agent random", "no training"]),
         ((*RUN, "--agent", ""), ["'' for --agent"]),
-        ((*RUN, "--agent", "\udcff"), ["--agent"]),
         ((*RUN, "--agent", "../random"), ["'../random' for --agent"]),
         ((*RUN, "--shift", "texture:half\nfull"), ["level"]),
         ((*TRAIN, "--finetune-blocks", "2"), ["--finetune-blocks", "'scratch'"]),
         ((*TRAIN, "--encoder-weights", "suites.toml"), ["--encoder-weights", "'scratch'"]),
-        ((*TRAIN, "--agent", "pvm-full", "--encoder-weights", "no"), ["--encoder-weights no"]),
+        (("run", "--agent", "pvm-full", "--encoder-weights", "no"), ["--encoder-weights no: no"]),
     ],
     ids=lambda value: " ".join(map(str, value))[-60:].encode("ascii", "replace").decode(),
 )

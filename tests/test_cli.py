@@ -48,6 +48,10 @@ def test_the_installed_command(installed):
     assert done.code == 0
     assert "cartpole_balance" in done.out
     assert done.err == ""
+    # Not even a name that is no text.
+    done = installed("run", "--agent", "\udcff")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Error: unknown agent ")
 
 
 def test_help_and_lists_import_nothing_heavy():

@@ -218,6 +218,7 @@ def run(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ShiftBenchError(f"--device {device}: torch cannot use it: {reason}") from error
+    files.check_writable(out)
     settings = Settings(scenes, views, seed)
     state, curve = out / _STATE, out / CURVE
     if state.exists() and not resume:
@@ -227,10 +228,7 @@ def run(
     began = time.monotonic() - spent
     # Scenes of another seed must not be mistaken for this run's.
     folder = out / _SCENES / f"seed-{seed}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ShiftBenchError(f"--out {out}: cannot be written: {error}") from error
+    folder.mkdir(parents=True, exist_ok=True)
     for index in tqdm(range(settings.shards + 1), "scenes", unit="shard", disable=not progress):
         shards.write(folder, seed, index)
     pool = Pool(folder, range(settings.shards))

@@ -131,7 +131,9 @@ def test_bad_numbers_leave_nothing_behind(tmp_path, bad, message):
 def test_an_unwritable_folder_is_named(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(ShiftBenchError, match=f"--out {blocked}/run: cannot be written"):
+    with pytest.raises(
+        ShiftBenchError, match=f"--out {blocked}/run: nothing can be written in {blocked}"
+    ):
         pretrain.run(blocked / "run", **SETTINGS)
 
 
