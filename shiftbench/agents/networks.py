@@ -25,8 +25,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     belief: int = 256
     hidden: int = 128
-    categoricals: int = 16
-    classes: int = 16
+    categoricals: int = 32  # the paper's
+    classes: int = 32
+    posterior_gain: float = 10.0
     blocks: int = 8
     units: int = 128
     layers: int = 2
@@ -229,6 +230,10 @@ class ActingModel(nn.Module):
             use_rms_norm=True,
             unimix=config.unimix,
         )
+        # Logits near zero make the first codes pure noise, and nothing small in the picture is
+        # learned for hundreds of updates; larger ones hash the frame from the start.
+        with torch.no_grad():
+            self.posterior.obs_rnn_to_post_projector[-1].weight.mul_(config.posterior_gain)
         self.actor = DreamerV3MLP(
             self.features,
             2 * action_dim,
