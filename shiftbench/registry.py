@@ -110,6 +110,8 @@ FAMILIES = Registry(
         "lighting": "shiftbench.shifts.lighting:Lighting",
         "texture": "shiftbench.shifts.texture:Texture",
         "background": "shiftbench.shifts.background:Background",
+        "color": "shiftbench.shifts.color:Color",
+        "camera": "shiftbench.shifts.camera:Camera",
     },
 )
 FAMILIES.group = "shiftbench.families"

@@ -72,6 +72,11 @@ class ShiftFamily:
         return rgb
 
 
+def both_ways(rng: np.random.Generator, least: float, count: int) -> np.ndarray:
+    """Return numbers of either sign whose sizes are uniform in [least, 1]: float (count,)."""
+    return rng.choice((-1.0, 1.0), count) * rng.uniform(least, 1, count)
+
+
 class GradedFamily(ShiftFamily):
     """A family whose numbers stand in one table.
 

@@ -29,7 +29,7 @@ DARKER, LIGHTER, SATURATION = (0.2, 0.5), (0.7, 0.95), 1.0
 _RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 
 #: MuJoCo's default ``geom_rgba``: a geom with this colour takes that of its material.
-_UNSET = np.array([0.5, 0.5, 0.5, 1.0], np.float32)
+UNSET = np.array([0.5, 0.5, 0.5, 1.0], np.float32)
 
 #: Properties that a pattern's material takes over from the one it stands for.
 _KEPT = (
@@ -119,7 +119,7 @@ def _copies(model: mujoco.MjModel, geom: int) -> int:
 
 def _rgba(model: mujoco.MjModel, geom: int) -> np.ndarray:
     """Return the colour that a geom is drawn with, its texture apart: float (4,)."""
-    unset = np.array_equal(model.geom_rgba[geom], _UNSET) and model.geom_matid[geom] >= 0
+    unset = np.array_equal(model.geom_rgba[geom], UNSET) and model.geom_matid[geom] >= 0
     return model.mat_rgba[model.geom_matid[geom]] if unset else model.geom_rgba[geom]
 
 

@@ -1,0 +1,94 @@
+"""Family ``color``: other colours for every material, geom, site and tendon, and for the sky.
+
+Each look is turned in hue, changed in saturation and value and moved in RGB by an offset of its
+own, and clipped. What has a texture is tinted, as in the Distracting Control Suite. The colours
+hold for the whole episode.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from shiftbench.shifts.base import GradedFamily, both_ways
+from shiftbench.shifts.patterns import LUMA
+from shiftbench.shifts.sky import put
+from shiftbench.shifts.texture import UNSET
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from shiftbench.shifts.scene import Scene
+
+
+class Color(GradedFamily):
+    """Recolours what is drawn."""
+
+    needs_depth = True
+    table: ClassVar = {
+        # RGB ± this, uniform, of a range of 1. Distracting Control Suite (Stone et al. 2021, arXiv
+        # 2101.02722): 0.1, 0.2, 0.3 for easy, medium, hard.
+        "rgb": (0.0, 0.1, 0.2, 0.3, 0.4),
+        # Standard deviation of a normal offset of RGB. For presets: DMC-GB (Hansen & Wang 2021,
+        # arXiv 2011.13389) has 0.10 and 0.18.
+        "normal": (0.0, 0.0, 0.0, 0.0, 0.0),
+        # Degrees ± this of hue. Ours.
+        "hue": (0.0, 15.0, 30.0, 60.0, 120.0),
+        # Factors 1 ± this on saturation and value. Ours.
+        "saturation": (0.0, 0.1, 0.2, 0.3, 0.5),
+        "value": (0.0, 0.05, 0.1, 0.15, 0.2),
+        # Share of each range around 0 that is not drawn from, so that levels do not overlap. Ours.
+        "least": (0.0, 0.5, 0.5, 0.5, 0.5),
+    }
+
+    def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
+        model = scene.model
+        spare = min(scene.spare_2d + scene.spare_cube)
+        # The sky first: what it gets must not depend on how many things stand before it.
+        self._sky, self._seen = _recolouring(numbers, rng), None
+        for rgba in (*model.mat_rgba[:spare], *_own_colours(model)):
+            turn, offset = _recolouring(numbers, rng)
+            rgba[:3] = np.clip(turn @ rgba[:3] + offset, 0, 1)
+
+    def decorate(self, scene: Scene, t: int) -> None:
+        sky = scene.sky()
+        if sky is not self._seen:  # another episode, or the camera has turned
+            turn, offset = self._sky
+            coloured = sky.astype(np.float32) @ turn.T + 255 * offset
+            self._seen, self._coloured = sky, np.clip(coloured, 0, 255).astype(np.uint8)
+
+    def post(self, rgb: np.ndarray, depth: np.ndarray | None, t: int) -> np.ndarray:
+        put(rgb, self._coloured, depth == 1)
+        return rgb
+
+
+def _own_colours(model: mujoco.MjModel) -> list[np.ndarray]:
+    """Return the colours that are not a material's: views of the model, float32 (4,) each."""
+    return [
+        rgba
+        for kind in ("geom", "site", "tendon", "skin")
+        for rgba, material in zip(
+            getattr(model, f"{kind}_rgba"), getattr(model, f"{kind}_matid"), strict=True
+        )
+        if material < 0 or (rgba != UNSET).any()
+    ]
+
+
+def _recolouring(
+    numbers: SimpleNamespace, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a change of colours: float (3, 3) to multiply RGB by and float (3,) to add to it.
+
+    Hue turns about the axis of greys and saturation is the distance from the grey of equal luma:
+    linear in RGB, unlike the hexagon of HSV, so that one matrix does for any picture.
+    """
+    change = both_ways(rng, numbers.least, 6)
+    angle = np.deg2rad(numbers.hue * change[0])
+    saturation, value = 1 + numbers.saturation * change[1], 1 + numbers.value * change[2]
+    third, cross = np.full((3, 3), 1 / 3), np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5
+    hue = np.cos(angle) * (np.eye(3) - third) + np.sin(angle) * cross + third
+    colourful = saturation * np.eye(3) + (1 - saturation) * LUMA
+    offset = numbers.rgb * change[3:] + numbers.normal * rng.standard_normal(3)
+    return value * colourful @ hue, offset

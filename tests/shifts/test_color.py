@@ -1,0 +1,86 @@
+"""The family ``color``."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import pytest
+
+from shiftbench.shifts import color
+from shiftbench.specs import Shift
+
+LOOKS = """
+<mujoco>
+  <asset><material name="grey" rgba=".6 .6 .6 1"/></asset>
+  <worldbody>
+    <geom size="1" material="grey"/>
+    <geom size="1" material="grey" rgba="1 0 0 .5"/>
+    <geom size="1"/>
+    <site rgba="0 1 0 1"/>
+  </worldbody>
+</mujoco>
+"""
+
+
+def test_everything_that_has_a_colour_of_its_own_is_recoloured():
+    model = mujoco.MjModel.from_xml_string(LOOKS)
+    # The first geom has its material's colour; the last has none, and MuJoCo's default is its own.
+    found = [rgba.tolist() for rgba in color._own_colours(model)]
+    assert found == [[1, 0, 0, 0.5], [0.5, 0.5, 0.5, 1], [0, 1, 0, 1]]
+
+
+def test_colours_stay_valid_and_opacity_stays(shift_envs):
+    env = shift_envs["ball_in_cup_catch"]
+    env.reset(0)
+    model = env.scene.model
+    clean = {name: getattr(model, name).copy() for name in ("mat_rgba", "geom_rgba", "site_rgba")}
+    for seed in range(10):
+        env.reset(0, Shift("color", "extreme", 1.0), seed)
+        for name, before in clean.items():
+            after = getattr(model, name)
+            assert after.min() >= 0
+            assert after.max() <= 1
+            assert (after[:, 3] == before[:, 3]).all()
+        spare = min(env.scene.spare_2d + env.scene.spare_cube)
+        # White that should get lighter stays white.
+        assert (model.mat_rgba[:spare, :3] != clean["mat_rgba"][:spare, :3]).any(1).mean() > 0.6
+
+
+@pytest.mark.parametrize("quantity", ["hue", "saturation", "value", "rgb", "normal"])
+def test_each_number_does_what_its_name_says(quantity):
+    colour = np.array([0.5, 0.3, 0.2])
+    size = 60.0 if quantity == "hue" else 0.4
+    numbers = color.Color.numbers(0.0, **{quantity: size, "least": 1.0})
+    turn, offset = color._recolouring(numbers, np.random.default_rng(1))
+    new = turn @ colour + offset
+    saturation = np.linalg.norm(new - new.mean()) / np.linalg.norm(colour - colour.mean())
+    same = {
+        "mean": np.isclose(new.mean(), colour.mean()),
+        "distance from grey": np.isclose(saturation, 1),
+        "direction": np.isclose(np.corrcoef(new, colour)[0, 1], 1),
+        "scale": np.allclose(new / colour, new[0] / colour[0]),
+    }
+    kept = {
+        "hue": {"mean", "distance from grey"},
+        "saturation": {"direction"},
+        "value": {"direction", "scale"},
+        "rgb": set(),
+        "normal": set(),
+    }
+    assert {name for name, holds in same.items() if holds} == kept[quantity]
+
+
+def test_no_numbers_no_change():
+    turn, offset = color._recolouring(color.Color.numbers(0.0), np.random.default_rng(0))
+    np.testing.assert_allclose(turn, np.eye(3), atol=1e-12)
+    assert not offset.any()
+
+
+def test_the_sky_is_recoloured_and_stays_so(shift_envs):
+    env = shift_envs["cartpole_balance"]
+    clean = env.reset(0)[:8].astype(int)
+    first = env.reset(0, Shift("color", "extreme", 1.0), 1)[:8]
+    assert np.abs(first - clean).mean() > 15
+    for _ in range(3):
+        frame = env.step(np.zeros(1))[0]
+    assert (frame[:8] == first).all()
