@@ -55,7 +55,8 @@ def make_vec(
 
     Args:
         task: name of the task.
-        count: number of environments, each a process; as many as there are cores is a good start.
+        count: number of environments, each a process. Twice as many as there are cores keep the
+            cores busy while answers are collected.
         autoreset: when an environment starts its next episode. ``NEXT_STEP``, gymnasium's default:
             the step after an episode's last one ignores its action and returns the first frame of
             the next episode. ``SAME_STEP``: the last step returns that frame at once, and its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,3 +159,31 @@ def test_ctrl_c_ends_every_process(tmp_path, close):
     assert gone(pids)
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert errors.count("Traceback") == 1  # of the script, none of the others
+
+
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "vector.py"
+
+
+def test_the_benchmark_judges_what_it_measured(tmp_path):
+    path = tmp_path / "vector.json"
+    done = subprocess.run(
+        [sys.executable, BENCHMARK, "--count=2", "--blocks=2", "--steps=5", "--json", path],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    found = json.loads(path.read_text())
+    assert found["alone"] > 0
+    assert found["vector"]["2"]["speedup"] > 0
+    assert done.returncode == int(found["vector"]["2"]["speedup"] < 1.7), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--count", "1"], "--count must be at least 2"), (["--shift", "severe"], "FAMILY:LEVEL")],
+)
+def test_the_benchmark_refuses_bad_input(options, message):
+    done = subprocess.run([sys.executable, BENCHMARK, *options], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
