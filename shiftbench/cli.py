@@ -265,6 +265,38 @@ def _where(suite: str, suite_file: Path | None, tasks_dir: tuple[Path, ...]) -> 
     return flags + [word for folder in tasks_dir for word in ("--tasks-dir", str(folder))]
 
 
+@cli.command()
+@suite_options
+@click.option("--task", "names", multiple=True, help="Task; repeatable. Default: the suite's.")
+@click.option("--states", type=click.IntRange(4, 100_000), default=200, show_default=True,
+              help="States on which every cell is measured.")  # fmt: skip
+@click.option("--solvable/--no-solvable", default=True, show_default=True,
+              help="Train the regressors that read the task's positions.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes [default: one a core].")
+@click.option("--out", type=PATH, default=Path("certificate"), show_default=True)
+@json_option
+def certify(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, states: int,
+            solvable: bool, workers: int | None, out: Path, as_json: bool) -> None:  # fmt: skip
+    """Prove that a suite's shifts are graded, comparable, solvable, harmless and seeded.
+
+    Exits with 1 where a cell fails. Finished cells are not measured again.
+    """
+    from shiftbench import certify as certificate
+    from shiftbench import plan
+    from shiftbench.certify import tables
+    from shiftbench.certify.run import certify
+    from shiftbench.certify.verdicts import judge
+
+    chosen, tasks_ = plan.select_tasks(suite, suite_file, tasks_dir, names)
+    cells = certify(chosen, tasks_, out, states=states, solvable=solvable, workers=workers)
+    verdicts = judge(cells)
+    certificate.build(chosen, verdicts, out)
+    click.echo(certificate.to_json(chosen, verdicts) if as_json else tables.text(verdicts))
+    click.echo(f"tables and plots: {out}", err=True)
+    if not all(verdict.passed for verdict in verdicts):
+        sys.exit(1)
+
+
 @cli.command("report")
 @click.argument("runs", nargs=-1, type=PATH)
 @click.option("--tasks-dir", type=PATH, multiple=True, help="Folder with further task files.")
