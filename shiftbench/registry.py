@@ -112,6 +112,7 @@ FAMILIES = Registry(
         "background": "shiftbench.shifts.background:Background",
         "color": "shiftbench.shifts.color:Color",
         "camera": "shiftbench.shifts.camera:Camera",
+        "sensor": "shiftbench.shifts.sensor:Sensor",
     },
 )
 FAMILIES.group = "shiftbench.families"
