@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from shiftbench import checkpoints, progress, provenance, results
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import evaluation_seeds, rollout
+from shiftbench.files import check_writable
 from shiftbench.plan import (
     POLICY,
     Run,
@@ -64,6 +65,8 @@ def train(plan: Sequence[Run], steps: int, device: str, *, eval_every: int = 500
         if not ALGORITHMS.get(run.agent.algorithm).trainable:
             raise ShiftBenchError(f"--agent {run.agent.name}: this agent needs no training")
     todo = [run for run in plan if trained_steps(run) < steps]
+    for run in todo:
+        check_writable(run.folder)
     hours = _expected_hours(todo, steps, device)
     progress.note(
         f"Training plan: {len(todo)} of {len(plan)} runs, up to {steps} environment steps each."
@@ -179,6 +182,7 @@ def _evaluate(
     if len(todo) < len(shifts):
         bar.update(episodes * (len(shifts) - len(todo)))
     if todo:
+        check_writable(paths[todo[0]].parent)
         env = make_env(run)
         try:
             agent = make_agent(run, env.action_dim, device)

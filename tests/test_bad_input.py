@@ -280,6 +280,14 @@ def test_an_out_that_is_a_file_or_below_one(refused, command):
     assert "the path is empty" in refused(*command, "--out", "")
 
 
+def test_a_file_where_a_folder_must_be_is_found_before_the_work(refused, tmp_path):
+    (tmp_path / "o").mkdir()
+    for name in ("mine-v1", "train"):
+        (tmp_path / "o" / name).write_text("")
+    assert "--out o/mine-v1/cells" in refused(*RUN, "--out", "o")
+    assert "--out o/train/my_task-v1" in refused(*TRAIN, "--out", "o")
+
+
 ROW = "random,my_task,none,none,0,0,5.0"
 HEADING = "agent,task,family,level,train_seed,episode,return"
 

@@ -14,6 +14,7 @@ import importlib
 import os
 import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from shiftbench.errors import ShiftBenchError
@@ -107,7 +108,9 @@ def _open_first() -> None:
         # another answer there would ask PyOpenGL for two platforms.
         os.environ["MUJOCO_GL"] = name
         try:
-            _context = _open(name)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what matters of them is in the error
+                _context = _open(name)
         # A missing driver shows as anything from AttributeError inside PyOpenGL to GLError.
         except Exception as error:
             reasons.append(f"{name}: {str(error).splitlines()[0] if str(error) else repr(error)}")
