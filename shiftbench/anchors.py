@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from shiftbench import progress
 from shiftbench.agents.random import RandomPolicy
 from shiftbench.evaluate import evaluation_seeds, rollout
 from shiftbench.specs import Shift, Task
 
 
-def measure(tasks: Sequence[Task], episodes: int, *, progress: bool = True) -> list[dict[str, Any]]:
+def measure(tasks: Sequence[Task], episodes: int) -> list[dict[str, Any]]:
     """Play the uniform random policy on clean evaluation episodes.
 
     Args:
         tasks: the tasks.
         episodes: episodes of each, at least 2.
-        progress: show a progress bar on stderr.
 
     Returns:
         one dictionary a task: mean return, its standard error, and what the task file says.
@@ -27,10 +26,10 @@ def measure(tasks: Sequence[Task], episodes: int, *, progress: bool = True) -> l
     from shiftbench.envs.pixels import PixelEnv
 
     rows = []
-    bar = tqdm(total=len(tasks) * episodes, unit="episode", disable=not progress)
+    bar = progress.bar(total=len(tasks) * episodes, unit="episode")
     try:
         for task in tasks:
-            bar.set_description(task.name)
+            bar.set_description(task.name, refresh=False)
             env = PixelEnv(task, blind=True)  # the random policy does not look
             try:
                 policy = RandomPolicy(task.name, env.action_dim, seed=0)
