@@ -185,7 +185,9 @@ def start(*arguments: str) -> subprocess.Popen:
     return subprocess.Popen([COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def stop_when(process: subprocess.Popen, ready: Callable[[], object], how: signal.Signals) -> tuple[int, str]:
+def stop_when(
+    process: subprocess.Popen, ready: Callable[[], object], how: signal.Signals
+) -> tuple[int, str]:
     """Send a signal as soon as ``ready()`` is true; return the exit code and stderr."""
     end = time.monotonic() + 300
     while not ready() and process.poll() is None and time.monotonic() < end:
