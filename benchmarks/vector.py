@@ -5,8 +5,11 @@
 One environment in this process and `shiftbench.envs.vector.make_vec` with each ``--count`` step in
 turn, block by block, so that whatever else the machine does hits all of them; who does not step
 waits and costs nothing. The speed-up is the median over blocks of the ratio within a block. The
-exit code is 1 where no count reaches the goal; the load of the machine is printed, for a machine
-whose cores are taken cannot reach it.
+exit code is 1 where no count reaches the goal.
+
+On a machine that does other work the ratio says who got which share of it. The load is printed, and
+beside each ratio the most that it could be on free cores: what a frame costs in processor time
+alone, over what it costs together, times the cores that are used.
 """
 
 from __future__ import annotations
@@ -30,6 +33,18 @@ from shiftbench.errors import ShiftBenchError
 MIN_SPEEDUP = 1.7
 
 
+def processor(pids: list[int]) -> float:
+    """Return the seconds of processor time that processes have used; NaN but on Linux."""
+    if sys.platform != "linux":
+        return float("nan")
+    ticks = 0
+    for pid in pids:
+        # The name of the process, in brackets, may hold blanks; user and system time are 14 and 15.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def alone(env: ShiftEnv, actions: np.ndarray) -> None:
     """Take the steps ``actions`` (T, A), over the ends of episodes."""
     for action in actions:
@@ -47,6 +62,8 @@ def measure(
     rng = seeding.rng(seeding.seed_of("benchmark", "vector", task))
     dim = env.action_space.shape[0]
     rates: dict[int, list[float]] = {count: [] for count in (1, *counts)}
+    used = dict.fromkeys(rates, 0.0)
+    pids = {count: [p.pid for p in envs.processes] for count, envs in vectors.items()} | {1: []}
     try:
         env.reset(seed=0)
         for envs in vectors.values():
@@ -54,14 +71,17 @@ def measure(
         for block in range(-1, blocks):  # the first one warms up
             for count in rates:
                 actions = rng.uniform(-1, 1, (steps, count, dim)).astype(np.float32)
-                start = time.perf_counter()
+                every = [os.getpid(), *pids[count]]
+                before, start = processor(every), time.perf_counter()
                 if count == 1:
                     alone(env, actions[:, 0])
                 else:
                     for action in actions:
                         vectors[count].step(action)
                 rate = steps * count / (time.perf_counter() - start)
-                rates[count] += [rate] if block >= 0 else []
+                if block >= 0:
+                    rates[count].append(rate)
+                    used[count] += (processor(every) - before) / (steps * count * blocks)
     finally:
         for envs in vectors.values():
             envs.close()
@@ -73,6 +93,7 @@ def measure(
             count: {
                 "frames_per_second": float(np.median(rates[count])),
                 "speedup": float(np.median(np.array(rates[count]) / one)),
+                "limit": used[1] / used[count] * min(count, os.cpu_count()),
             }
             for count in counts
         },
@@ -104,7 +125,10 @@ def main() -> int:
     print(f"alone       {found['alone']:7.0f} frames/s")
     for count, row in found["vector"].items():
         rate, speedup = row["frames_per_second"], row["speedup"]
-        print(f"{count} together  {rate:7.0f} frames/s  {speedup:.2f} times")
+        print(
+            f"{count} together  {rate:7.0f} frames/s  {speedup:.2f} times, "
+            f"at most {row['limit']:.2f} on free cores"
+        )
     best = max(row["speedup"] for row in found["vector"].values())
     if options.json:
         record = {"task": options.task, "shift": options.shift, "load": load, **found}
