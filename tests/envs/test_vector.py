@@ -37,7 +37,7 @@ def alone():
     made.close()
 
 
-def gone(pids: list[int], seconds: float = 20.0) -> bool:
+def gone(pids: list[int], seconds: float = 60.0) -> bool:
     """Whether no process of ``pids`` is left before the time is up, not even as a zombie."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -106,7 +106,7 @@ def test_frames_need_not_be_copied():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         envs.close()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
     assert gone(pids, 1)
 
 
@@ -154,7 +154,7 @@ def test_ctrl_c_ends_every_process(tmp_path, close):
         pids = [int(pid) for pid in process.stdout.readline().split()]
         assert len(pids) == 2
         os.killpg(process.pid, signal.SIGINT)  # what a terminal does
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert gone(pids)
     assert errors.rstrip().endswith("KeyboardInterrupt")
@@ -170,7 +170,7 @@ def test_the_benchmark_judges_what_it_measured(tmp_path):
         [sys.executable, BENCHMARK, "--count=2", "--blocks=2", "--steps=5", "--json", path],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     found = json.loads(path.read_text())
     assert found["alone"] > 0
