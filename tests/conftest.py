@@ -16,6 +16,7 @@ from typing import NamedTuple
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from support import COMMAND, GOOD_SUITE, GOOD_TASK, MINE
 
 from shiftbench import agents, cli, specs
 
@@ -78,40 +79,9 @@ def cartpole(tasks: dict[str, specs.Task]) -> specs.Task:
     return tasks["cartpole_balance"]
 
 
-#: A task file that is right; tests break it in one place at a time.
-GOOD_TASK = """
-name = "my_task"
-version = 1
-domain = "cartpole"
-task = "swingup"
-action_repeat = 4
-episode_steps = 100
-
-[anchors.random]
-value = 5.0
-source = "measured"
-
-[anchors.reference]
-value = 100.0
-source = "the largest possible"
-"""
-
-
 @pytest.fixture
 def good_task() -> str:
     return GOOD_TASK
-
-
-#: A small suite with levels of its own on that task; ``MINE`` are the flags that find both.
-GOOD_SUITE = """
-[mine]
-version = 1
-tasks = ["my_task"]
-families = ["lighting", "texture"]
-episodes = 2
-levels = { half = 0.5, full = 1.0 }
-"""
-MINE = ("--suite", "mine", "--suite-file", "suites.toml", "--tasks-dir", "tasks")
 
 
 @pytest.fixture
@@ -143,10 +113,6 @@ def call(capsys: pytest.CaptureFixture) -> Callable[..., Done]:
         return Done(end.value.code, *capsys.readouterr())
 
     return call
-
-
-#: The installed command.
-COMMAND = Path(sys.executable).parent / "shiftbench"
 
 
 @pytest.fixture

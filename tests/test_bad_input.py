@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MINE
 from safetensors.torch import save_file
+from support import MINE
 
 from shiftbench import checkpoints
 

@@ -13,9 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, MINE
+from msgspec.structs import asdict
+from support import COMMAND, MINE, package
 
 from shiftbench import __version__
+from shiftbench.agents import AGENTS
+from shiftbench.results import file_name
 
 #: No task is played twice under one shift, so that the tests are quick.
 RUN = ("run", "--agent", "random", "--episodes", "1", *MINE)
@@ -181,8 +184,13 @@ def test_train_as_json_then_run_from_where_it_lies(call, mine, tmp_path, tiny):
 # -- what stops them ------------------------------------------------------------------------------
 
 
-def start(*arguments: str) -> subprocess.Popen:
-    return subprocess.Popen([COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def start(*arguments: str, plugins: str = "") -> subprocess.Popen:
+    return subprocess.Popen(
+        [COMMAND, *arguments],
+        env={**os.environ, "PYTHONPATH": plugins},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def stop_when(
@@ -218,15 +226,20 @@ def test_a_stopped_run_keeps_its_cells_and_goes_on(call, mine, tmp_path, how, co
     assert [r["return"] for r in rows(out)] == [r["return"] for r in rows(tmp_path / "whole")]
 
 
-def test_a_stopped_training_goes_on(call, mine, tmp_path):
-    folder = tmp_path / "runs" / "train" / "my_task-v1" / "scratch" / "seed-0"
-    arguments = ("train", "--agent", "scratch", *mine, "--steps")
+def test_a_stopped_training_goes_on(call, mine, tmp_path, tiny):
+    spec = (
+        f"from shiftbench.specs import AgentSpec\nSPEC = AgentSpec(**{asdict(AGENTS.get(tiny))})\n"
+    )
+    package(tmp_path, "small-agent", f"[shiftbench.agents]\n{tiny} = small:SPEC\n", small=spec)
+    folder = tmp_path / "runs/train/my_task-v1" / file_name(AGENTS.get(tiny).id) / "seed-0"
+    arguments = ("train", "--agent", tiny, *mine, "--steps")
     state = folder / "training.safetensors"
-    got, err = stop_when(start(*arguments, "100000"), state.exists, signal.SIGINT)
+    process = start(*arguments, "100000", plugins=str(tmp_path))
+    got, err = stop_when(process, state.exists, signal.SIGINT)
     assert (got, err.splitlines()[-1][:7]) == (130, "Stopped"), err
     with (folder / "curve.csv").open() as file:
         done = int(list(csv.DictReader(file))[-1]["env_steps"])
-    assert 100 <= done < 2000
+    assert 100 <= done < 5000
     assert call(*arguments, str(done + 100)).code == 0
     with (folder / "curve.csv").open() as file:
         steps = [int(row["env_steps"]) for row in csv.DictReader(file)]

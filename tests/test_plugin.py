@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import package
 
 PACKAGE = Path(__file__).parent / "plugin_package"
 
@@ -97,16 +98,6 @@ def test_its_encoder_builds(installed_plugin):
         timeout=300,
     )
     assert done.stdout == "torch.Size([2, 256])\n", done.stderr
-
-
-def package(folder: Path, name: str, entry_points: str, **modules: str) -> None:
-    """Write what an installed package consists of."""
-    info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(entry_points)
-    for module, text in modules.items():
-        (folder / f"{module}.py").write_text(text)
 
 
 @pytest.mark.parametrize(
