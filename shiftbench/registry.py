@@ -113,6 +113,8 @@ FAMILIES = Registry(
         "color": "shiftbench.shifts.color:Color",
         "camera": "shiftbench.shifts.camera:Camera",
         "sensor": "shiftbench.shifts.sensor:Sensor",
+        "distractor": "shiftbench.shifts.distractor:Distractor",
+        "weather": "shiftbench.shifts.weather:Weather",
     },
 )
 FAMILIES.group = "shiftbench.families"

@@ -24,7 +24,6 @@ from shiftbench.specs import RENDER_PROFILES
 SLICES, STACKS = 20, 10
 
 _SKYBOX = int(mujoco.mjtRndFlag.mjRND_SKYBOX)
-_FOG = int(mujoco.mjtRndFlag.mjRND_FOG)
 
 
 class Renderer:
@@ -83,12 +82,6 @@ class Renderer:
         sky = scene.mjv.flags[_SKYBOX]
         if depth:
             scene.mjv.flags[_SKYBOX] = 0
-        if scene.mjv.flags[_FOG]:
-            # The context keeps what the model said when it was made.
-            visual, extent = scene.model.vis, scene.model.stat.extent
-            context.fogStart = visual.map.fogstart * extent
-            context.fogEnd = visual.map.fogend * extent
-            context.fogRGBA[:] = visual.rgba.fog
         mujoco.mjr_render(self._window, scene.mjv, context)
         scene.mjv.flags[_SKYBOX] = sky
         mujoco.mjr_readPixels(self._rgb, self._depth if depth else None, self._window, context)

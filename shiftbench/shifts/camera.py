@@ -57,7 +57,7 @@ class Camera(GradedFamily):
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
         scene.update()
         eye = scene.mjv.camera[0]
-        self._distance = _distance(scene)
+        self._distance = distance_to_solids(scene)
         start = both_ways(rng, numbers.least, len(QUANTITIES))
         self._phase = np.arcsin(start)
         self._rate = numbers.speed * both_ways(rng, 0.5, len(QUANTITIES))
@@ -65,7 +65,7 @@ class Camera(GradedFamily):
         self._range[:3] = np.deg2rad(self._range[:3])
         self._zoom = numbers.nearer, numbers.farther
         self._lowest = _lowest(
-            scene.model, eye, self._distance, (1 - numbers.nearer, 1 + numbers.farther)
+            scene, eye, self._distance, (1 - numbers.nearer, 1 + numbers.farther)
         )
         if start[1] * self._range[1] < self._lowest:  # a camera under the floor sees nothing
             self._phase[1] *= -1
@@ -95,7 +95,7 @@ class Camera(GradedFamily):
                 lamp.pos, lamp.dir = position, forward
 
 
-def _distance(scene: Scene) -> float:
+def distance_to_solids(scene: Scene) -> float:
     """Return how far along its line of sight the camera looks: to the middle of the solids."""
     _, solids = looks(scene.model)
     if not solids:
@@ -137,13 +137,22 @@ def _rotate(vector: np.ndarray, axis: np.ndarray, angle: float) -> np.ndarray:
     return turned
 
 
+def floors_below(scene: Scene) -> list[float]:
+    """Return the heights of the horizontal planes under the present frame's camera."""
+    model = scene.model
+    level = (model.geom_type == _PLANE) & (model.geom_bodyid == 0)
+    level &= np.abs(model.geom_quat[:, 1:3]).max(1) < 1e-3  # it faces upwards
+    heights = model.geom_pos[level, 2]
+    return heights[heights < scene.mjv.camera[0].pos[2]].tolist()
+
+
 def _lowest(
-    model: mujoco.MjModel, eye: mujoco.MjvGLCamera, distance: float, zooms: tuple[float, float]
+    scene: Scene, eye: mujoco.MjvGLCamera, distance: float, zooms: tuple[float, float]
 ) -> float:
     """Return the least elevation in radians that keeps the camera above the ground.
 
     Args:
-        model: gives the ground.
+        scene: gives the ground.
         eye: the clean camera.
         distance: of what it looks at.
         zooms: ends of the range of factors on the distance.
@@ -151,13 +160,10 @@ def _lowest(
     Returns:
         -π/2 where there is no horizontal plane below the clean camera.
     """
-    level = (model.geom_type == _PLANE) & (model.geom_bodyid == 0)
-    level &= np.abs(model.geom_quat[:, 1:3]).max(1) < 1e-3  # it faces upwards
-    floors = model.geom_pos[level, 2]
-    floors = floors[floors < eye.pos[2]]
-    if not len(floors):
+    floors = floors_below(scene)
+    if not floors:
         return -np.pi / 2
-    least = floors.max() + LEAST_HEIGHT * (eye.pos[2] - floors.max())
+    least = max(floors) + LEAST_HEIGHT * (eye.pos[2] - max(floors))
     above = least - (eye.pos[2] + distance * eye.forward[2])  # of the point looked at
     sine = max(above / (distance * zoom) for zoom in zooms)
     pitch = np.arcsin(np.clip(-eye.forward[2], -1, 1))  # of the clean camera, seen from that point

@@ -13,7 +13,8 @@ from shiftbench.shifts.sky import skybox
 from shiftbench.specs import LEVELS, Shift
 
 FAMILIES = pytest.mark.parametrize(
-    "family", ["lighting", "texture", "background", "color", "camera", "sensor"]
+    "family",
+    ["lighting", "texture", "background", "color", "camera", "sensor", "distractor", "weather"],
 )
 TASKS = pytest.mark.parametrize("task", ["cartpole_balance", "ball_in_cup_catch", "finger_spin"])
 SHIFTED = {level: severity for level, severity in LEVELS.items() if severity > 0}

@@ -1,0 +1,115 @@
+"""The family ``distractor``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shiftbench.envs.pixels import PixelEnv
+from shiftbench.shifts.distractor import SHAPES, Distractor, _Bodies, _Turns, _View
+from shiftbench.specs import LEVELS, Shift
+
+
+def at(level):
+    return Shift("distractor", level, LEVELS[level])
+
+
+def test_they_are_in_the_frame_and_in_no_model(shift_envs):
+    for env in shift_envs.values():
+        env.reset(0)
+        model, drawn = env.scene.model, env.scene.mjv.ngeom
+        ngeom = model.ngeom
+        for level in LEVELS:
+            env.reset(0, at(level) if level != "none" else None, 4)
+            most = round(Distractor.numbers(LEVELS[level]).count)
+            added = env.scene.mjv.ngeom - drawn
+            assert 0.5 * most <= added <= most
+            assert model.ngeom == env.physics.model.ngeom == ngeom
+
+
+def test_every_shape_fits_into_its_radius():
+    for kind, shares in SHAPES:
+        if kind.name.endswith(("SPHERE", "ELLIPSOID")):
+            reach = max(shares)
+        elif kind.name.endswith("CAPSULE"):
+            reach = shares[0] + shares[2]
+        else:
+            reach = np.linalg.norm(shares if kind.name.endswith("BOX") else shares[1:])
+        assert 0.9 <= reach <= 1.001
+
+
+@pytest.mark.parametrize("name", ["cartpole_balance", "reacher_easy", "manipulation_reach_site"])
+def test_they_are_seen_and_leave_the_task_to_be_seen(tasks, name):
+    """Of the pixels of the task's things most stay as they are, wherever the camera looks from."""
+    env = PixelEnv(tasks[name])
+    model = env.scene.model
+    levels = [level for level in LEVELS if level != "none"]
+    covered, changed = ({level: [] for level in levels} for _ in range(2))
+    for episode in range(8):
+        clean = env.reset(episode)
+        things = np.unique(_Bodies(env.scene)._geoms)
+        alpha = model.geom_rgba[things, 3].copy()
+        model.geom_rgba[things, 3] = 0
+        bodies = np.abs(clean.astype(int) - env.draw()).max(-1) > 20
+        model.geom_rgba[things, 3] = alpha
+        for level in levels:
+            frame = env.reset(episode, at(level), episode).astype(int)
+            other = np.abs(frame - clean).max(-1) > 8
+            covered[level].append((other & bodies).sum() / bodies.sum())
+            changed[level].append(other.mean())
+    env.close()
+    assert max(np.mean(shares) for shares in covered.values()) < 0.25
+    assert min(np.median(shares) for shares in changed.values()) > 0.01
+
+
+@pytest.mark.parametrize(("level", "moves"), [("moderate", False), ("severe", True)])
+def test_they_move_from_severe_on(shift_envs, level, moves):
+    env = shift_envs["finger_spin"]
+    env.reset(0, at(level), 2)
+    frames = []
+    for t in (0, 5, 10, 5):
+        env.agent_steps = t
+        frames.append(env.draw())
+    assert (frames[0] != frames[2]).any() == moves
+    assert (frames[1] == frames[3]).all()  # one moment of it depends on no other
+
+
+def test_they_never_run_out(shift_envs):
+    env = shift_envs["cartpole_balance"]
+    clean = env.reset(0).astype(int)
+    env.reset(0, at("extreme"), 1)
+    for t in range(0, 3000, 271):
+        env.agent_steps = t
+        assert (np.abs(env.draw() - clean).max(-1) > 8).mean() > 0.03
+
+
+def test_a_place_and_its_ray_agree(shift_envs):
+    env = shift_envs["finger_spin"]
+    env.reset(0)
+    env.scene.update()
+    view = _View(env.scene)
+    where = np.random.default_rng(0).uniform(-1, 1, (20, 2))
+    points = view.position + 3.0 * view.rays(where)
+    places, depth = view.places(points)
+    np.testing.assert_allclose(places, where, atol=1e-5)
+    np.testing.assert_allclose(depth, 3.0, atol=1e-5)
+
+
+def test_turns_are_rotations():
+    axes = np.random.default_rng(0).standard_normal((5, 3))
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    for matrix, axis in zip(_Turns(axes).by(np.full(5, 0.7)).reshape(-1, 3, 3), axes, strict=True):
+        np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(matrix @ axis, axis, atol=1e-12)
+        assert np.trace(matrix) == pytest.approx(1 + 2 * np.cos(0.7))
+
+
+def test_without_numbers_nothing_is_added(shift_envs):
+    env = shift_envs["finger_spin"]
+    env.reset(0)
+    family = Distractor()
+    family.use(env.scene, Distractor.numbers(0.0), np.random.default_rng(0))
+    env.scene.update()
+    before = env.scene.mjv.ngeom
+    family.decorate(env.scene, 0)
+    assert env.scene.mjv.ngeom == before
