@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from shiftbench.certify.verdicts import FACTOR, KEPT, MEASURES, Verdict, compared, window
-from shiftbench.report.plots import MARKERS, WIDTH, _style
+from shiftbench.report.plots import COLOURS, MARKERS, WIDTH, _style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 #: Inches of a row.
 HEIGHT = 2.0
+
+#: What the scale of distances is marked with.
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 
 #: What `combined` is drawn in: it is no further kind of shift beside the others.
 APART = {"combined": "black"}
@@ -28,11 +31,12 @@ def draw(verdicts: Sequence[Verdict]) -> Figure:
     """Draw a row a task: a panel for each measure and, where there are readers, one for R².
 
     A line a family, on a logarithmic scale, where a factor of two is the same height everywhere.
-    Grey bars show the factor of two at each level; a red ring marks a cell that fails.
+    Grey bars show the factor of two at each level; a red ring marks a
+    cell that fails by what the panel shows, or in every panel where no panel shows it.
     """
     tasks = list(dict.fromkeys(v.cell.task for v in verdicts))
     families = list(dict.fromkeys(v.cell.family for v in verdicts))
-    colours = dict(zip(families, sns.color_palette("husl", len(families)), strict=True)) | APART
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(families)} | APART
     panels = [*MEASURES, *(["r2"] if verdicts[0].cell.r2 is not None else [])]
     with _style("whitegrid"):
         figure = Figure(figsize=(WIDTH * 1.25, 1.0 + HEIGHT * len(tasks)), layout="constrained")
@@ -46,7 +50,9 @@ def draw(verdicts: Sequence[Verdict]) -> Figure:
                 _lines(axes, own, levels, panel, colours)
                 if axes in grid[0]:
                     axes.set_title(MEASURES.get(panel, "R² of the positions"), fontsize="medium")
-                axes.set_xticks(range(len(levels)), levels, rotation=25)
+                axes.set_xticks(
+                    range(len(levels)), levels, rotation=30, ha="right", rotation_mode="anchor"
+                )
                 axes.set_xlim(-0.5, len(levels) - 0.5)
                 axes.grid(axis="x", visible=False)
                 axes.tick_params(labelsize="small")
@@ -81,7 +87,7 @@ def _lines(
                   markersize=4, linewidth=1.1,
                   linestyle="--" if family in APART else "-")  # fmt: skip
         for spot, value, verdict in zip(spots, values, mine, strict=True):
-            if not verdict.passed:
+            if any(fault.measure in (panel, "") for fault in verdict.faults):
                 axes.plot(spot, value, "o", markersize=9, markerfacecolor="none",
                           markeredgecolor=FAILED, markeredgewidth=1.5)  # fmt: skip
 
@@ -89,6 +95,9 @@ def _lines(
 def _distance(axes: Axes, own: Sequence[Verdict], levels: list[str], measure: str) -> None:
     """Show the factor of two around what is compared, centred on the scale."""
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(FixedLocator(TICKS))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_locator(NullLocator())
     for i, level in enumerate(levels):
         distances = [
             getattr(v.cell, measure)

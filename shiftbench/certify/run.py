@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -152,6 +153,8 @@ def _start(ticks: Any, stop: Any, families: dict[str, Any]) -> None:
     """Prepare a worker: one thread, deaf to Ctrl-C, families registered at run time included."""
     import torch
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
     global _ticks, _stop
     _ticks, _stop = ticks, stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process hears it and sets `stop`
@@ -159,6 +162,12 @@ def _start(ticks: Any, stop: Any, families: dict[str, Any]) -> None:
     for name, family in families.items():
         if name not in FAMILIES:
             FAMILIES.register(name, family)
+
+
+def _end_with_parent() -> None:
+    """End this process with the main one, however that ends."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _tick(count: int) -> None:

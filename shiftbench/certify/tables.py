@@ -31,7 +31,7 @@ def rows(suite: Suite, verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     for verdict in verdicts:
         cell = verdict.cell
         checks = {
-            check: (FAIL if verdict.faults[check] else PASS) if check in verdict.faults else None
+            check: (FAIL if verdict.failed(check) else PASS) if check in verdict.checks else None
             for check in CHECKS
         }
         known = {
@@ -157,7 +157,7 @@ def _title(verdicts: Sequence[Verdict], task: str) -> str:
 
 
 def _fault(verdict: Verdict) -> str:
-    return "; ".join(f"{check}: {fault}" for check, fault in verdict.faults.items() if fault)
+    return "; ".join(map(str, verdict.faults))
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:

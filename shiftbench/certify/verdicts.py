@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -62,44 +62,76 @@ class Cell(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     versions: dict[str, str]
 
 
-class Verdict(Struct, frozen=True):
-    """A cell and what is wrong with it.
+class Fault(Struct, frozen=True):
+    """What is wrong with a cell.
 
     Attributes:
-        faults: check → what is wrong, empty where the cell passes; a check that was not made, or
-            that the family is excepted from, is missing.
+        check: one of `CHECKS`.
+        text: what is wrong, with numbers.
+        measure: the number of the cell that it is about; empty where it is about none.
+    """
+
+    check: str
+    text: str
+    measure: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.text}"
+
+
+class Verdict(Struct, frozen=True):
+    """A cell, the checks that were made of it, and what is wrong with it.
+
+    A check is not made where the family is excepted from it, or without readers.
     """
 
     cell: Cell
-    faults: dict[str, str]
+    checks: tuple[str, ...]
+    faults: tuple[Fault, ...]
 
     @property
     def passed(self) -> bool:
-        return not any(self.faults.values())
+        return not self.faults
+
+    def failed(self, check: str) -> bool:
+        return any(fault.check == check for fault in self.faults)
 
 
 def judge(cells: Sequence[Cell]) -> list[Verdict]:
     """Return the verdict on each cell, in the order of the cells."""
-    faults: list[dict[str, list[str]]] = [{} for _ in cells]
+    found: list[list[Fault]] = [[] for _ in cells]
     for task in dict.fromkeys(cell.task for cell in cells):
         here = [i for i, cell in enumerate(cells) if cell.task == task]
         for measure in MEASURES:
             for group in _groups(here, lambda i: cells[i].family):
-                _grade(cells, group, measure, faults)
+                for i, text in _ungraded(cells, group, measure):
+                    found[i].append(Fault("graded", text, measure))
+        for measure in MEASURES:
             for group in _groups(here, lambda i: cells[i].level):
-                _compare(cells, group, measure, faults)
-    for cell, found in zip(cells, faults, strict=True):
-        if cell.r2 is not None:
-            found["solvable"] = _unsolvable(cell)
-        found["harmless"] = [cell.harm]
-        found["seeded"] = [cell.unseeded]
+                for i, text in _incomparable(cells, group, measure):
+                    found[i].append(Fault("comparable", text, measure))
+    for cell, faults in zip(cells, found, strict=True):
+        if cell.r2 is not None and not cell.r2 >= KEPT * cell.r2_clean > 0:
+            text = (
+                f"R² {cell.r2:.2f} of the positions, clean {cell.r2_clean:.2f}, "
+                f"worst {cell.worst} {cell.worst_r2:.2f}"
+            )
+            faults.append(Fault("solvable", text, "r2"))
+        if cell.harm:
+            faults.append(Fault("harmless", cell.harm))
+        if cell.unseeded:
+            faults.append(Fault("seeded", cell.unseeded))
     return [
-        Verdict(
-            cell,
-            {name: "; ".join(filter(None, found[name])) for name in CHECKS if name in found},
-        )
-        for cell, found in zip(cells, faults, strict=True)
+        Verdict(cell, _made(cell), tuple(faults)) for cell, faults in zip(cells, found, strict=True)
     ]
+
+
+def _made(cell: Cell) -> tuple[str, ...]:
+    """Return the checks that are made of a cell."""
+    left_out = set() if cell.r2 is not None else {"solvable"}
+    if not any(compared(cell.family, measure) for measure in MEASURES):
+        left_out.add("comparable")
+    return tuple(check for check in CHECKS if check not in left_out)
 
 
 def window(distances: Iterable[float]) -> tuple[float, float]:
@@ -125,39 +157,33 @@ def _groups(indices: Sequence[int], key: Callable[[int], str]) -> list[list[int]
     return list(found.values())
 
 
-def _grade(
-    cells: Sequence[Cell], group: list[int], measure: str, faults: list[dict[str, list[str]]]
-) -> None:
+def _ungraded(
+    cells: Sequence[Cell], group: Sequence[int], measure: str
+) -> Iterator[tuple[int, str]]:
+    """Yield the cells of a family that are no further away than the level before."""
     before, name = 0.0, "the clean frame"
     for i in sorted(group, key=lambda i: cells[i].severity):
         distance = getattr(cells[i], measure)
-        found = faults[i].setdefault("graded", [])
         if not distance > before:
-            found.append(f"{MEASURES[measure]} {distance:.3f} is not above {name} ({before:.3f})")
+            yield i, f"{MEASURES[measure]} {distance:.3f} is not above {name} ({before:.3f})"
         before, name = distance, cells[i].level
 
 
-def _compare(
-    cells: Sequence[Cell], group: list[int], measure: str, faults: list[dict[str, list[str]]]
-) -> None:
+def _incomparable(
+    cells: Sequence[Cell], group: Sequence[int], measure: str
+) -> Iterator[tuple[int, str]]:
+    """Yield the cells of a level that are too far from where most families are."""
     group = [i for i in group if compared(cells[i].family, measure)]
     if not group:
         return
     low, high = window(getattr(cells[i], measure) for i in group)
     for i in group:
         distance = getattr(cells[i], measure)
-        found = faults[i].setdefault("comparable", [])
         if not low <= distance <= high:
-            found.append(
-                f"{MEASURES[measure]} {distance:.3f} is not within a factor of {FACTOR:g} of "
-                f"{low:.3f} to {high:.3f}"
+            yield (
+                i,
+                (
+                    f"{MEASURES[measure]} {distance:.3f} is not within a factor of {FACTOR:g} of "
+                    f"{low:.3f} to {high:.3f}"
+                ),
             )
-
-
-def _unsolvable(cell: Cell) -> list[str]:
-    if cell.r2 >= KEPT * cell.r2_clean > 0:
-        return []
-    return [
-        f"R² {cell.r2:.2f} of the positions, clean {cell.r2_clean:.2f}, worst {cell.worst} "
-        f"{cell.worst_r2:.2f}"
-    ]
