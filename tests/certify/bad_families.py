@@ -74,7 +74,7 @@ class Heavy(Tint):
 
     def apply(self, scene, severity, rng):
         super().apply(scene, severity, rng)
-        scene._clean.dof_damping[:] = 1
+        scene._clean.dof_damping[0] = 2.51  # of 2.5
 
 
 class Sticky(Tint):
