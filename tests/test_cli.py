@@ -276,3 +276,10 @@ def test_a_reader_that_leaves_is_no_traceback():
         timeout=300,
     )
     assert "Traceback" not in done.stderr
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "shiftbench", "--version"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.split()[0]) == (0, "shiftbench,"), done
