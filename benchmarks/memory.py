@@ -26,7 +26,7 @@ from shiftbench import seeding
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.errors import ShiftBenchError
 from shiftbench.registry import FAMILIES
-from shiftbench.specs import CLEAN, LEVELS, Shift, Task, get_task, load_tasks
+from shiftbench.specs import Shift, Task, get_suite, get_task, load_tasks
 
 #: Frames after which memory is measured for the first time.
 WARM_UP = 1000
@@ -47,11 +47,11 @@ def resident() -> float:
 
 def measure(task: Task, frames: int, per_reset: int) -> dict[str, Any]:
     """Draw ``frames`` frames and return what that did to the memory."""
-    levels = [level for level in LEVELS if level != CLEAN]
+    suite = get_suite("mini")
+    levels = [reversed(Shift.parse(family, suite)) for family in FAMILIES]
     # Families change fastest, so that each comes up early.
-    shifts = itertools.cycle(
-        Shift(family, level, LEVELS[level]) for level in reversed(levels) for family in FAMILIES
-    )
+    rows = itertools.zip_longest(*levels)
+    shifts = itertools.cycle(shift for row in rows for shift in row if shift)
     rng = seeding.rng(seeding.seed_of("benchmark", "memory", task.name))
     env = PixelEnv(task)
     drawn = resets = 0
@@ -87,14 +87,15 @@ def measure(task: Task, frames: int, per_reset: int) -> dict[str, Any]:
 
 
 def main() -> int:
+    most = min(100, WARM_UP // len(FAMILIES.names()))  # so that the warm-up sees every family
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="cartpole_balance")
     parser.add_argument("--frames", type=int, default=100_000)
-    parser.add_argument("--per-reset", type=int, default=100, help="frames of an episode")
+    parser.add_argument("--per-reset", type=int, default=most, help=f"frames a reset [{most}]")
     parser.add_argument("--json", type=Path, help="write all numbers there")
     options = parser.parse_args()
-    if options.per_reset < 1 or options.per_reset * len(FAMILIES.names()) > WARM_UP:
-        parser.error(f"--per-reset: 1 to {WARM_UP // len(FAMILIES.names())}, to see every family")
+    if not 1 <= options.per_reset <= most:
+        parser.error(f"--per-reset: 1 to {most}")
     if options.frames <= WARM_UP:
         parser.error(f"--frames must be above {WARM_UP}")
     try:

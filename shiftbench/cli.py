@@ -66,6 +66,12 @@ agent_options = options(
     click.option("--seed", "seeds", type=SEED, multiple=True, default=(0,),
                  show_default=True, help="Training seed; repeatable."),
 )  # fmt: skip
+shift_options = options(
+    click.option("--shift", "shifts", multiple=True, default=("all",), show_default=True,
+                 help="LEVEL, FAMILY, FAMILY:LEVEL, preset:NAME or all; repeatable."),
+    click.option("--backgrounds", type=PATH,
+                 help="Folder with images, GIFs or videos for the family background."),
+)  # fmt: skip
 out_option = click.option(
     "--out", type=PATH, default=Path("runs"), show_default=True, help="Folder for what is written."
 )
@@ -124,27 +130,21 @@ def anchors(
 
 @cli.command()
 @suite_options
+@shift_options
 @click.option("--task", "names", multiple=True, help="Task; repeatable. Default: the suite's.")
-@click.option("--shift", "shifts", multiple=True, default=("all",), show_default=True,
-              help="LEVEL, FAMILY, FAMILY:LEVEL or all; repeatable.")  # fmt: skip
 @click.option("--episode", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--gif", is_flag=True, help="Draw a short clip in place of one moment.")
 @click.option("--out", type=PATH, default=Path("preview"), show_default=True)
-def preview(
-    suite: str,
-    suite_file: Path,
-    tasks_dir: tuple,
-    names: tuple,
-    shifts: tuple,
-    episode: int,
-    out: Path,
-) -> None:
+def preview(suite: str, suite_file: Path, tasks_dir: tuple, shifts: tuple,
+            backgrounds: Path | None, names: tuple, episode: int, gif: bool,
+            out: Path) -> None:  # fmt: skip
     """Draw a contact sheet for each task: families × levels."""
     from shiftbench import plan
     from shiftbench import preview as sheets
 
     chosen, tasks_ = plan.select_tasks(suite, suite_file, tasks_dir, names)
-    wanted = plan.select_shifts(shifts, chosen)
-    for path in sheets.write(tasks_, chosen, wanted, episode=episode, out=out):
+    wanted = plan.select_shifts(shifts, chosen, backgrounds)
+    for path in sheets.write(tasks_, chosen, wanted, episode=episode, gif=gif, out=out):
         click.echo(path)
 
 
@@ -214,9 +214,8 @@ def train(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, task_nam
 @cli.command()
 @suite_options
 @agent_options
+@shift_options
 @click.option("--agent", "names", multiple=True, required=True, help="Agent; repeatable.")
-@click.option("--shift", "shifts", multiple=True, default=("all",), show_default=True,
-              help="LEVEL, FAMILY, FAMILY:LEVEL or all; repeatable.")  # fmt: skip
 @click.option(
     "--task", "task_names", multiple=True, help="Task; repeatable. Default: all of the suite."
 )
@@ -228,8 +227,8 @@ def train(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, task_nam
 @out_option
 @json_option
 def run(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, shifts: tuple,
-        task_names: tuple, episodes: int | None, steps: int | None, checkpoint: Path | None,
-        out: Path, as_json: bool, **agent: Any) -> None:  # fmt: skip
+        backgrounds: Path | None, task_names: tuple, episodes: int | None, steps: int | None,
+        checkpoint: Path | None, out: Path, as_json: bool, **agent: Any) -> None:  # fmt: skip
     """Evaluate agents on clean and shifted episodes; write rows, a table and a picture.
 
     Finished cells are not run again.
@@ -237,7 +236,7 @@ def run(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, shifts: tu
     from shiftbench import jobs, plan, report
 
     chosen, tasks_ = plan.select_tasks(suite, suite_file, tasks_dir, task_names)
-    wanted = plan.select_shifts(shifts, chosen)
+    wanted = plan.select_shifts(shifts, chosen, backgrounds)
     runs = plan.runs(chosen, tasks_, plan.select_agents(names, agent), agent["seeds"], out)
     rows = jobs.run(
         runs,

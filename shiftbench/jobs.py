@@ -211,7 +211,7 @@ def _cell(run: Run, shift: Shift, episodes: int, checkpoint: str) -> results.Cel
         family=shift.family,
         level=shift.level,
         severity=shift.severity,
-        shift_hash=provenance.shift_hash(family, shift.severity),
+        shift_hash=provenance.shift_hash(family, shift.severity, shift.backgrounds),
         image_size=run.suite.image_size,
         render=run.suite.render,
         episodes=episodes,

@@ -56,7 +56,7 @@ def rows(
                 "origin": FAMILIES.origin(family),
             }
             for family in FAMILIES
-            for level, severity in chosen.levels.items()
+            for level, severity in specs.levels_of(family, chosen.levels).items()
             if level != specs.CLEAN
         ]
     if what == "agents":

@@ -14,7 +14,7 @@ from shiftbench import checkpoints, results
 from shiftbench.data import data_dir
 from shiftbench.errors import ShiftBenchError
 from shiftbench.files import check_writable
-from shiftbench.registry import ALGORITHMS
+from shiftbench.registry import ALGORITHMS, FAMILIES
 from shiftbench.specs import AgentSpec, Shift, Suite, Task, get_suite, get_task, load_tasks
 
 #: The policy in the folder of a run, rewritten at every checkpoint.
@@ -65,12 +65,31 @@ def select_agents(names: Sequence[str], overrides: dict[str, Any]) -> list[Agent
     ]
 
 
-def select_shifts(texts: Sequence[str], suite: Suite) -> list[Shift]:
-    """Return the shifts that were asked for, the clean arm always first."""
-    chosen = [Shift.clean()]
-    for text in texts:
-        chosen += Shift.parse(text, suite)
-    return list(dict.fromkeys(chosen))
+def select_shifts(
+    texts: Sequence[str], suite: Suite, backgrounds: Path | None = None
+) -> list[Shift]:
+    """Return the shifts that were asked for, the clean arm always first.
+
+    Args:
+        texts: as `Shift.parse` reads them.
+        suite: gives the families and levels.
+        backgrounds: folder with the user's own pictures, for the families that show some.
+
+    Raises:
+        ShiftBenchError: an unknown family or level, or no picture in ``backgrounds``.
+    """
+    chosen = [shift for text in texts for shift in Shift.parse(text, suite)]
+    if backgrounds is not None:
+        from shiftbench.shifts import pictures
+
+        pictures.load(str(backgrounds), suite.image_size)  # before any work is done
+        chosen = [
+            msgspec.structs.replace(shift, backgrounds=str(backgrounds))
+            if not shift.is_clean and FAMILIES.get(shift.family).reads_backgrounds
+            else shift
+            for shift in chosen
+        ]
+    return list(dict.fromkeys([Shift.clean(), *chosen]))
 
 
 def runs(

@@ -13,16 +13,26 @@ from shiftbench.envs.pixels import PixelEnv
 from shiftbench.files import check_writable, replacing
 from shiftbench.specs import Shift, Suite, Task
 
-#: Least height and width of a cell, the gap around it, and the height of the letters, in pixels.
-CELL, GAP, LETTERS = 192, 8, 18
+#: Least height and width of a cell, of one of a clip, the gap around it, and the height of the
+#: letters, in pixels.
+CELL, CLIP_CELL, GAP, LETTERS = 192, 96, 8, 18
+
+#: Agent steps before the picture of a sheet is taken, and frames of a clip.
+STEPS, FRAMES = 20, 24
 
 PAPER, INK = "white", "black"
 
 
 def write(
-    tasks: Sequence[Task], suite: Suite, shifts: Sequence[Shift], *, episode: int, out: Path
+    tasks: Sequence[Task],
+    suite: Suite,
+    shifts: Sequence[Shift],
+    *,
+    episode: int,
+    gif: bool = False,
+    out: Path,
 ) -> list[Path]:
-    """Write one contact sheet a task to ``out`` and return the files.
+    """Write one contact sheet a task to ``out``, or one clip, and return the files.
 
     Raises:
         ShiftBenchError: ``out`` cannot be written, or nothing can be drawn here.
@@ -31,16 +41,19 @@ def write(
     paths = []
     with progress.bar(total=len(tasks), unit="sheet", desc="preview") as bar:
         for task in tasks:
-            sheet = contact_sheet(task, suite, shifts, episode=episode)
-            paths.append(out / f"{task.name}.png")
+            if gif:
+                images = clip(task, suite, shifts, episode=episode)
+            else:
+                images = [contact_sheet(task, suite, shifts, episode=episode)]
+            paths.append(out / f"{task.name}.{'gif' if gif else 'png'}")
             with replacing(paths[-1]) as temporary:
-                sheet.save(temporary, format="PNG")
+                _save(images, temporary)
             bar.update()
     return paths
 
 
 def contact_sheet(
-    task: Task, suite: Suite, shifts: Sequence[Shift], *, episode: int = 0, steps: int = 20
+    task: Task, suite: Suite, shifts: Sequence[Shift], *, episode: int = 0, steps: int = STEPS
 ) -> Image.Image:
     """Draw one moment of an evaluation episode under each shift.
 
@@ -58,6 +71,35 @@ def contact_sheet(
     Returns:
         An RGB image, frames enlarged by a whole factor.
     """
+    rows, columns, films = _films(task, suite, shifts, episode, steps)
+    title = f"{task.name}-v{task.version}, suite {suite.id}, episode {episode}, step {steps}"
+    return _grid(title, rows, columns, [[_at(film, steps) for film in row] for row in films])
+
+
+def clip(
+    task: Task, suite: Suite, shifts: Sequence[Shift], *, episode: int = 0, frames: int = FRAMES
+) -> list[Image.Image]:
+    """Draw the first moments of an evaluation episode under each shift, as `contact_sheet` does.
+
+    Returns:
+        ``frames`` RGB images of one size.
+    """
+    rows, columns, films = _films(task, suite, shifts, episode, frames - 1)
+    title = f"{task.name}-v{task.version}, suite {suite.id}, episode {episode}"
+    return [
+        _grid(title, rows, columns, [[_at(film, t) for film in row] for row in films], CLIP_CELL)
+        for t in range(frames)
+    ]
+
+
+#: The frames of an episode, or None where a family lacks a level.
+Film = list[np.ndarray] | None
+
+
+def _films(
+    task: Task, suite: Suite, shifts: Sequence[Shift], episode: int, steps: int
+) -> tuple[list[str], list[str], list[list[Film]]]:
+    """Return the names of rows and columns, and the films in them."""
     families = list(dict.fromkeys(shift.family for shift in shifts if not shift.is_clean))
     severities = {shift.level: shift.severity for shift in shifts if not shift.is_clean}
     clean = Shift.clean()
@@ -65,11 +107,11 @@ def contact_sheet(
     cells = {(shift.family, shift.level): shift for shift in shifts}
     env = PixelEnv(task, image_size=suite.image_size, render=suite.render)
     try:
-        first = _frame(env, clean, episode, steps)
-        rows = [
+        first: Film = _film(env, clean, episode, steps)
+        films = [
             [first]
             + [
-                _frame(env, cells[family, level], episode, steps)
+                _film(env, cells[family, level], episode, steps)
                 if (family, level) in cells
                 else None
                 for level in levels[1:]
@@ -78,24 +120,40 @@ def contact_sheet(
         ]
     finally:
         env.close()
-    title = f"{task.name}-v{task.version}, suite {suite.id}, episode {episode}, step {steps}"
-    return _grid(title, families or ["clean"], levels, rows or [[first]])
+    return families or ["clean"], levels, films or [[first]]
 
 
-def _frame(env: PixelEnv, shift: Shift, episode: int, steps: int) -> np.ndarray:
-    """Return the frame after ``steps`` random actions, the same ones for every shift."""
+def _film(env: PixelEnv, shift: Shift, episode: int, steps: int) -> list[np.ndarray]:
+    """Return the frames of ``steps`` random actions, the same ones for every shift."""
     task = env.task
-    frame = env.reset(
-        seeding.episode_seed(task.name, task.version, episode),
-        shift,
-        seeding.shift_seed(task.name, shift.family, shift.level, episode),
-    )
+    frames = [
+        env.reset(
+            seeding.episode_seed(task.name, task.version, episode),
+            shift,
+            seeding.shift_seed(task.name, shift.family, shift.level, episode),
+        )
+    ]
     rng = seeding.rng(seeding.seed_of("preview", task.name, task.version, episode))
     done = False
     for action in rng.uniform(-1, 1, (steps, env.action_dim)):
         if not done:
             frame, _, done, _ = env.step(action)
-    return frame
+            frames.append(frame)
+    return frames
+
+
+def _at(film: Film, t: int) -> np.ndarray | None:
+    """Return frame ``t`` of a film, or the last one where it ends earlier."""
+    return film[min(t, len(film) - 1)] if film else None
+
+
+def _save(images: Sequence[Image.Image], path: Path) -> None:
+    """Write one image as PNG, several as a GIF that repeats."""
+    if len(images) == 1:
+        images[0].save(path, format="PNG", optimize=True)
+    else:
+        later = images[1:]
+        images[0].save(path, format="GIF", save_all=True, append_images=later, duration=100, loop=0)
 
 
 def _grid(
@@ -103,11 +161,12 @@ def _grid(
     row_names: Sequence[str],
     column_names: Sequence[str],
     rows: Sequence[Sequence[np.ndarray | None]],
+    least: int = CELL,
 ) -> Image.Image:
-    """Lay frames out with their names beside and above them."""
+    """Lay frames out with their names beside and above them, in cells of at least ``least``."""
     font = ImageFont.load_default(LETTERS)
     size = rows[0][0].shape[0]
-    cell = size * -(-CELL // size)
+    cell = size * -(-least // size)
     left = 2 * GAP + int(max(font.getlength(name) for name in row_names))
     top = 2 * (LETTERS + 2 * GAP)
     width = max(left + len(column_names) * (cell + GAP), 2 * GAP + int(font.getlength(title)))

@@ -14,11 +14,16 @@ from pathlib import Path
 from shiftbench.data import PACKAGE
 
 
-def shift_hash(family_class: type | None, severity: float) -> str:
+def shift_hash(family_class: type | None, severity: float, backgrounds: str = "") -> str:
     """Return what the rows call ``shift_hash``: over the sources beside a family, and the severity.
 
     Args:
         family_class: None for the clean arm, whose hash is empty.
+        severity: of the level.
+        backgrounds: folder with the user's own pictures; they count where the family shows them.
+
+    Raises:
+        ShiftBenchError: the folder holds no picture, or cannot be read.
     """
     if family_class is None:
         return ""
@@ -28,6 +33,10 @@ def shift_hash(family_class: type | None, severity: float) -> str:
     digest = hashlib.sha256(repr(severity).encode())
     for path in sorted(source.parent.glob("*.py")) if package else [source]:
         digest.update(path.read_bytes())
+    if backgrounds and family_class.reads_backgrounds:
+        from shiftbench.shifts import pictures
+
+        digest.update(pictures.content_hash(backgrounds).encode())
     return digest.hexdigest()[:12]
 
 

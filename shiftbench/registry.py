@@ -115,6 +115,8 @@ FAMILIES = Registry(
         "sensor": "shiftbench.shifts.sensor:Sensor",
         "distractor": "shiftbench.shifts.distractor:Distractor",
         "weather": "shiftbench.shifts.weather:Weather",
+        "combined": "shiftbench.shifts.combined:Combined",
+        "preset": "shiftbench.shifts.combined:Preset",
     },
 )
 FAMILIES.group = "shiftbench.families"

@@ -95,7 +95,7 @@ class Plan(Struct, frozen=True):
         """Build the task's environment."""
         from shiftbench.envs.pixels import PixelEnv
 
-        return PixelEnv(self.task, image_size=self.image_size, render=self.render)
+        return PixelEnv(self.task, image_size=self.image_size, render=self.render, guarded=False)
 
     def reader_path(self, out: Path, kind: str) -> Path:
         """Return the file of the reader of ``clean`` or ``shifted`` frames."""

@@ -35,6 +35,7 @@ class Environment(dm_env.Environment):
         image_size: height and width of a frame in pixels.
         render: render profile.
         tasks_dir: folder with further task files.
+        backgrounds: folder with images, GIFs or videos for the family ``background``.
 
     Raises:
         ShiftBenchError: an unknown task, family, level or profile, or no OpenGL backend works.
@@ -49,10 +50,11 @@ class Environment(dm_env.Environment):
         image_size: int = 64,
         render: str = "fast",
         tasks_dir: str | Path | None = None,
+        backgrounds: str | Path | None = None,
     ) -> None:
         folders = (Path(tasks_dir),) if tasks_dir else ()
         self.task = get_task(task, load_tasks(folders), "task")
-        self.shift = Shift.one(shift)
+        self.shift = Shift.one(shift, str(backgrounds or ""))
         self._env = PixelEnv(self.task, image_size=image_size, render=render)
         self._rng = seeding.rng(seed)
         self._frame_shape = (image_size, image_size, 3)

@@ -39,6 +39,7 @@ class ShiftEnv(gymnasium.Env):
         image_size: height and width of a frame in pixels.
         render: render profile.
         tasks_dir: folder with further task files.
+        backgrounds: folder with images, GIFs or videos for the family ``background``.
         render_mode: only ``rgb_array``.
         index: number of this environment among several side by side; see `reset`.
 
@@ -56,6 +57,7 @@ class ShiftEnv(gymnasium.Env):
         image_size: int = 64,
         render: str = "fast",
         tasks_dir: str | Path | None = None,
+        backgrounds: str | Path | None = None,
         render_mode: str | None = "rgb_array",
         index: int = 0,
     ) -> None:
@@ -63,7 +65,7 @@ class ShiftEnv(gymnasium.Env):
             raise ShiftBenchError(f"render_mode '{render_mode}': allowed is rgb_array")
         folders = (Path(tasks_dir),) if tasks_dir else ()
         self.task = get_task(task, load_tasks(folders), "task")
-        self.shift = Shift.one(shift)
+        self.shift = Shift.one(shift, str(backgrounds or ""))
         self.render_mode = render_mode
         self._index = index
         self._env = PixelEnv(self.task, image_size=image_size, render=render)

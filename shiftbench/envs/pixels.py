@@ -32,6 +32,7 @@ class PixelEnv:
         image_size: height and width of a frame in pixels.
         render: render profile.
         blind: draw nothing; every frame is black. For what needs returns alone.
+        guarded: make a family that touches the physics an error. False for who looks for that.
 
     Raises:
         ShiftBenchError: dm_control lacks the task, its camera or one of its positions, the size or
@@ -39,9 +40,16 @@ class PixelEnv:
     """
 
     def __init__(
-        self, task: Task, *, image_size: int = 64, render: str = "fast", blind: bool = False
+        self,
+        task: Task,
+        *,
+        image_size: int = 64,
+        render: str = "fast",
+        blind: bool = False,
+        guarded: bool = True,
     ) -> None:
         gl.make_current()  # before dm_control is imported, which chooses a backend then
+        from shiftbench.envs.guard import Guard
         from shiftbench.envs.loading import load
         from shiftbench.envs.positions import Positions
         from shiftbench.envs.render import Renderer
@@ -71,9 +79,10 @@ class PixelEnv:
         self.position_names = self._positions.names
         self._renderer = Renderer(self.scene, render)
         self._blind = blind
-        self._families: dict[str, Any] = {}
+        self._guard = Guard(self.physics) if guarded else None
+        self._families: dict[Shift, Any] = {}
         self._family: Any = None
-        self._family_name = ""
+        self._shift = Shift.clean()
         self.steps = self.agent_steps = 0
         self._done = True
         self._closed = False
@@ -89,6 +98,9 @@ class PixelEnv:
 
         Returns:
             uint8 (S, S, 3).
+
+        Raises:
+            ShiftBenchError: as `draw`, or there is no such family.
         """
         self._random.set_state(seeding.random_state(seed).get_state())
         self._env.reset()
@@ -98,13 +110,34 @@ class PixelEnv:
         self.scene.sync()
         self._family = None
         if shift is not None and shift.severity > 0:
-            self._family_name = shift.family
-            self._family = self._families.get(shift.family)
-            if self._family is None:
-                self._family = self._families[shift.family] = FAMILIES.get(shift.family)()
-            self._family.apply(self.scene, shift.severity, seeding.rng(shift_seed))
+            self._apply(shift, seeding.rng(shift_seed))
         self._frame = self.draw()
         return self._frame
+
+    def _apply(self, shift: Shift, rng: np.random.Generator) -> None:
+        """Let the family of ``shift`` edit the clean scene."""
+        self._shift = shift
+        known = shift in self._families
+        if not known:
+            self._families[shift] = FAMILIES.get(shift.family).for_shift(shift)
+        self._family = self._families[shift]
+        if self._guard:
+            self._guard.hold(model=not known)
+        self._family.apply(self.scene, shift.severity, rng)
+        self._check_physics("apply")
+
+    def _check_physics(self, methods: str) -> None:
+        """Raise ShiftBenchError where the family has touched the physics since the guard's hold."""
+        touched = self._guard.touched() if self._guard else ""
+        if touched:
+            raise ShiftBenchError(
+                f"{self._family_label()} changed {touched} in {methods}: a family may change "
+                "pixels only"
+            )
+
+    def _family_label(self) -> str:
+        name = self._shift.family
+        return f"shift family '{name}' of {FAMILIES.origin(name)}"
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, float]:
         """Hold ``action`` for ``task.action_repeat`` environment steps.
@@ -147,7 +180,8 @@ class PixelEnv:
         `reset` and `step` do it themselves. Drawing twice moves a moving shift twice.
 
         Raises:
-            ShiftBenchError: the shift's family returns something else than such an image.
+            ShiftBenchError: the shift's family returns something else than such an image, or
+                changes the physics.
         """
         if self._blind:
             return np.zeros((self.scene.height, self.scene.width, 3), np.uint8)
@@ -156,11 +190,14 @@ class PixelEnv:
         if family is None:
             self.scene.update()
             return self._renderer.draw()[0]
+        if self._guard:
+            self._guard.hold()
         family.step(self.scene, self.agent_steps)
         self.scene.update()
         family.decorate(self.scene, self.agent_steps)
         rgb, depth = self._renderer.draw(depth=family.needs_depth)
         image = family.post(rgb, depth, self.agent_steps)
+        self._check_physics("step, decorate or post")
         if (
             not isinstance(image, np.ndarray)
             or image.dtype != np.uint8
@@ -168,8 +205,7 @@ class PixelEnv:
         ):
             got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image)
             raise ShiftBenchError(
-                f"shift family '{self._family_name}' of {FAMILIES.origin(self._family_name)} "
-                f"returned {got} from post, it must return uint8 "
+                f"{self._family_label()} returned {got} from post, it must return uint8 "
                 f"{(self.scene.height, self.scene.width, 3)}"
             )
         return np.array(image, order="C")  # a copy: the family may use its own array again

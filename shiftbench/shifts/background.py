@@ -1,70 +1,177 @@
-"""Family ``background``: a procedural picture behind the scene, and from ``severe`` on under it.
+"""Family ``background``: a picture behind the scene, and from ``severe`` on under it, moving.
 
-The picture replaces the pixels where the depth image says that nothing stands, as the video
-backgrounds of DMC-GB do (Hansen & Wang 2021, arXiv 2011.13389: behind the sky when easy, behind sky
-and floor when hard). It is made once an episode; a frame costs one addition and one masked copy.
+The picture is mixed into the pixels where the depth image says that nothing stands, as the video
+backgrounds of DMC-GB replace them (Hansen & Wang 2021, arXiv 2011.13389: behind the sky when easy,
+behind sky and floor when hard). Where a scene shows hardly any sky the floor takes its place. The
+picture is procedural, a pattern under the shade of another, or one of the user's
+own (``--backgrounds``). It is made once an episode; a moving one drifts, its shade another way, and
+a user's video plays.
 """
 
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import mujoco
 import numpy as np
 
-from shiftbench.shifts import patterns
+from shiftbench.shifts import patterns, pictures
 from shiftbench.shifts.base import GradedFamily
 from shiftbench.shifts.sky import put
 
 if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
+    from shiftbench.specs import Shift
 
 #: Types of geoms that are floors and walls: planes and terrain.
 GROUND = (int(mujoco.mjtGeom.mjGEOM_PLANE), int(mujoco.mjtGeom.mjGEOM_HFIELD))
 
 #: Darkest and lightest luma of the picture's palette, and its saturation. Bodies of dm_control are
 #: mostly lighter than this when lit, so that they stay visible. Ours.
-LUMA, SATURATION = (0.08, 0.45), 0.5
+LUMA, SATURATION = (0.15, 0.4), 1.0
 
 #: How much a second pattern darkens the first at most, like shade on a wall. Ours.
-SHADE = 0.5
+SHADE = 0.3
+
+#: Mean luma that a user's picture is darkened to, if it is lighter, for the same reason. Ours.
+OWN_LUMA = 0.3
+
+#: Share of the first frame from which on the sky is enough to put a picture in. Ours.
+ENOUGH_SKY = 0.1
 
 
 class Background(GradedFamily):
     """Puts a picture behind the scene."""
 
     needs_depth = True
+    reads_backgrounds = True
     table: ClassVar = {
         # Share of the picture in its mixture with the sky. Ours.
-        "opacity": (0.0, 0.25, 0.45, 0.65, 0.9),
-        # Frame widths an agent step that the picture moves by. Ours: still up to ``moderate``.
+        "opacity": (0.0, 0.42, 0.56, 0.65, 0.9),
+        # Frame widths an agent step that the picture drifts by; where this is not 0 a user's video
+        # plays, a frame an agent step. Ours: still up to ``moderate``.
         "speed": (0.0, 0.0, 0.0, 0.01, 0.02),
-        # 1 where the floor gives way to the picture, as in DMC-GB's hard set.
+        # Share of that opacity with which it covers the floor: DMC-GB's hard set.
         "floor": (0.0, 0.0, 0.0, 1.0, 1.0),
     }
 
+    def __init__(self, folder: str = "") -> None:
+        self._folder = folder
+
+    @classmethod
+    def for_shift(cls, shift: Shift) -> Background:
+        return cls(shift.backgrounds)
+
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
-        self._size = size = max(scene.height, scene.width)
-        picture = (
-            patterns.colour(
-                patterns.field(rng, size), patterns.palette(rng, LUMA, saturation=SATURATION)
-            )
-            * (1 - SHADE * patterns.field(rng, size))[..., None]
-        )
-        # The mixture's two parts are both rounded down, so that their sum cannot exceed 255.
-        self._clear = np.float32(1 - numbers.opacity)
-        self._picture = np.tile((numbers.opacity * picture).astype(np.uint8), (2, 2, 1))
+        size = max(scene.height, scene.width)
         heading = rng.uniform(0, 2 * np.pi)
-        self._velocity = numbers.speed * size * np.array([np.sin(heading), np.cos(heading)])
-        if numbers.floor == 1:
-            model = scene.model
-            model.geom_rgba[np.isin(model.geom_type, GROUND), 3] = 0
+        velocity = numbers.speed * size * np.array([np.sin(heading), np.cos(heading)])
+        if self._folder:
+            clips = pictures.load(self._folder, size)
+            self._picture: Picture = Clip(clips[rng.integers(len(clips))], velocity, rng)
+        else:
+            self._picture = Pattern(size, velocity, rng)
+        self._opacity, self._floor = numbers.opacity, numbers.floor
+        self._scene, self._first = scene, True
 
     def post(self, rgb: np.ndarray, depth: np.ndarray | None, t: int) -> np.ndarray:
-        y, x = (self._velocity * t % self._size).astype(int)
-        height, width = depth.shape
-        behind = (rgb * self._clear).astype(np.uint8)
-        behind += self._picture[y : y + height, x : x + width]
-        put(rgb, behind, depth == 1)
+        sky = depth == 1
+        if self._first:
+            self._first = False
+            if sky.mean() < ENOUGH_SKY:
+                self._floor = 1.0
+        picture = self._picture.at(t)[: len(rgb), : rgb.shape[1]]
+        if self._floor == 1:
+            _mix(rgb, picture, self._opacity, sky | self._scene.ground(depth))
+        else:
+            _mix(rgb, picture, self._opacity, sky)
+            if self._floor:
+                ground = self._scene.ground(depth)
+                _mix(rgb, picture, self._opacity * self._floor, ground)
         return rgb
+
+
+def _mix(rgb: np.ndarray, picture: np.ndarray, opacity: float, where: np.ndarray) -> None:
+    """Mix a picture into an image in place: both uint8 (H, W, 3), where bool (H, W)."""
+    # Both parts are rounded down, so that their sum cannot exceed 255.
+    mixture = (rgb * np.float32(1 - opacity)).astype(np.uint8)
+    mixture += (picture * np.float32(opacity)).astype(np.uint8)
+    put(rgb, mixture, where)
+
+
+class Picture(Protocol):
+    """What stands behind."""
+
+    def at(self, t: int) -> np.ndarray:
+        """Return it at agent step ``t``: uint8 (S, S, 3)."""
+
+
+class Pattern:
+    """A procedural picture whose two layers drift in different directions.
+
+    Args:
+        size: side of the picture in pixels.
+        velocity: float (2,), pixels down and across an agent step of the first layer.
+        rng: draws kinds, colours and places.
+    """
+
+    def __init__(self, size: int, velocity: np.ndarray, rng: np.random.Generator) -> None:
+        colours = patterns.palette(rng, LUMA, saturation=SATURATION)
+        base = patterns.colour(patterns.enlarged(patterns.field(rng, size)), colours)
+        shade = 1 - SHADE * patterns.enlarged(patterns.field(rng, size))
+        self._layers = [
+            _Window(base, velocity),
+            _Window(np.repeat((255 * shade).astype(np.uint16)[..., None], 3, 2), -velocity[::-1]),
+        ]
+        self._size, self._still = size, not velocity.any()
+        self._first = self._draw(0)
+
+    def at(self, t: int) -> np.ndarray:
+        return self._first if self._still else self._draw(t)
+
+    def _draw(self, t: int) -> np.ndarray:
+        base, shade = (layer.at(t, self._size) for layer in self._layers)
+        return ((base * shade) >> 8).astype(np.uint8)
+
+
+class Clip:
+    """One of the user's pictures: a still drifts over its mirror images, a video plays to and fro.
+
+    Args:
+        frames: uint8 (T, S, S, 3).
+        velocity: float (2,), pixels down and across an agent step.
+        rng: draws the first frame.
+    """
+
+    def __init__(self, frames: np.ndarray, velocity: np.ndarray, rng: np.random.Generator) -> None:
+        self._frames, self._plays = frames, bool(velocity.any())
+        self._start = int(rng.integers(len(frames)))
+        luma = float((frames[self._start].mean((0, 1)) / 255) @ patterns.LUMA)
+        self._dim = np.float32(min(1.0, OWN_LUMA / max(luma, 1e-6)))
+        self._window = None
+        if len(frames) == 1:
+            right = np.concatenate([frames[0], frames[0][:, ::-1]], 1)
+            self._window = _Window(np.concatenate([right, right[::-1]]), velocity)
+
+    def at(self, t: int) -> np.ndarray:
+        if self._window is not None:
+            frame = self._window.at(t, self._frames.shape[1])
+        else:
+            last = len(self._frames) - 1
+            there = (self._start + t * self._plays) % (2 * last)
+            frame = self._frames[min(there, 2 * last - there)]
+        return (frame * self._dim).astype(np.uint8)
+
+
+class _Window:
+    """A frame's view of a larger picture that repeats: (N, N, 3) of any type."""
+
+    def __init__(self, picture: np.ndarray, velocity: np.ndarray) -> None:
+        self._picture = np.tile(picture, (2, 2, 1))
+        self._velocity = velocity
+
+    def at(self, t: int, size: int) -> np.ndarray:
+        """Return what is seen at agent step ``t``: (size, size, 3), a view."""
+        y, x = (self._velocity * t % (len(self._picture) // 2)).astype(int)
+        return self._picture[y : y + size, x : x + size]

@@ -33,6 +33,9 @@ class ShiftFamily:
     #: True where `post` reads the depth image; without it the renderer does not read depth back.
     needs_depth = False
 
+    #: True where it shows the pictures of ``Shift.backgrounds``: rows then hold their hash.
+    reads_backgrounds = False
+
     @classmethod
     def for_shift(cls, shift: Shift) -> ShiftFamily:
         """Return an instance that serves ``shift``; for families that read more than a severity."""

@@ -25,8 +25,6 @@ LEAST_HEIGHT = 0.3
 #: What a view is described by, in the order of the family's arrays.
 QUANTITIES = ("azimuth", "elevation", "roll", "zoom")
 
-_PLANE = int(mujoco.mjtGeom.mjGEOM_PLANE)
-
 
 class Camera(GradedFamily):
     """Moves the camera."""
@@ -36,16 +34,16 @@ class Camera(GradedFamily):
     # hard. Its angles here: mild, moderate, severe, and 0.4 for extreme.
     table: ClassVar = {
         # Degrees ± this.
-        "azimuth": (0.0, 5.0, 11.0, 20.0, 32.0),
-        "elevation": (0.0, 5.0, 11.0, 20.0, 32.0),
-        "roll": (0.0, 5.0, 11.0, 20.0, 32.0),
+        "azimuth": (0.0, 2.0, 6.0, 15.0, 32.0),
+        "elevation": (0.0, 2.0, 6.0, 15.0, 32.0),
+        "roll": (0.0, 2.0, 6.0, 15.0, 32.0),
         # Shares of the distance that the camera comes nearer, or goes farther away, at most.
         # Farther than here the thinnest bodies vanish at 64 px.
-        "nearer": (0.0, 0.03, 0.07, 0.12, 0.2),
-        "farther": (0.0, 0.05, 0.12, 0.22, 0.35),
+        "nearer": (0.0, 0.01, 0.03, 0.1, 0.2),
+        "farther": (0.0, 0.015, 0.05, 0.15, 0.35),
         # Length units ± this along each of the camera's own axes. For presets.
         "offset": (0.0, 0.0, 0.0, 0.0, 0.0),
-        # Degrees ± this that the line of sight turns either way. For presets.
+        # Half the side in degrees of the square on whose edge the line of sight ends. For presets.
         "aside": (0.0, 0.0, 0.0, 0.0, 0.0),
         # Share of each range around 0 that is not drawn from, so that levels do not overlap. Ours.
         "least": (0.0, 0.8, 0.8, 0.8, 0.8),
@@ -70,7 +68,8 @@ class Camera(GradedFamily):
         if start[1] * self._range[1] < self._lowest:  # a camera under the floor sees nothing
             self._phase[1] *= -1
         self._offset = numbers.offset * rng.uniform(-1, 1, 3)
-        self._aside = np.deg2rad(numbers.aside) * rng.uniform(-1, 1, 2)
+        along, edge = rng.uniform(-1, 1), rng.choice((-1.0, 1.0))
+        self._aside = np.deg2rad(numbers.aside) * rng.permutation([along, edge])
 
     def decorate(self, scene: Scene, t: int) -> None:
         azimuth, elevation, roll, zoom = self._range * np.sin(self._phase + self._rate * t)
@@ -137,15 +136,6 @@ def _rotate(vector: np.ndarray, axis: np.ndarray, angle: float) -> np.ndarray:
     return turned
 
 
-def floors_below(scene: Scene) -> list[float]:
-    """Return the heights of the horizontal planes under the present frame's camera."""
-    model = scene.model
-    level = (model.geom_type == _PLANE) & (model.geom_bodyid == 0)
-    level &= np.abs(model.geom_quat[:, 1:3]).max(1) < 1e-3  # it faces upwards
-    heights = model.geom_pos[level, 2]
-    return heights[heights < scene.mjv.camera[0].pos[2]].tolist()
-
-
 def _lowest(
     scene: Scene, eye: mujoco.MjvGLCamera, distance: float, zooms: tuple[float, float]
 ) -> float:
@@ -160,7 +150,7 @@ def _lowest(
     Returns:
         -π/2 where there is no horizontal plane below the clean camera.
     """
-    floors = floors_below(scene)
+    floors = scene.floors()
     if not floors:
         return -np.pi / 2
     least = max(floors) + LEAST_HEIGHT * (eye.pos[2] - max(floors))

@@ -1,12 +1,13 @@
 """Family ``color``: other colours for every material, geom, site and tendon, and for the sky.
 
 Each look is turned in hue, changed in saturation and value and moved in RGB by an offset of its
-own, and clipped. What has a texture is tinted, as in the Distracting Control Suite. The colours
-hold for the whole episode.
+own, and clipped. The ground's texture is recoloured texel by texel; other textures are tinted, as
+in the Distracting Control Suite. The colours hold for the whole episode.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,7 +16,7 @@ import numpy as np
 from shiftbench.shifts.base import GradedFamily, both_ways
 from shiftbench.shifts.patterns import LUMA
 from shiftbench.shifts.sky import put
-from shiftbench.shifts.texture import UNSET
+from shiftbench.shifts.texture import UNSET, cover, looks, own_colours
 
 if TYPE_CHECKING:
     import mujoco
@@ -30,17 +31,17 @@ class Color(GradedFamily):
     table: ClassVar = {
         # RGB ± this, uniform, of a range of 1. Distracting Control Suite (Stone et al. 2021, arXiv
         # 2101.02722): 0.1, 0.2, 0.3 for easy, medium, hard.
-        "rgb": (0.0, 0.1, 0.2, 0.3, 0.4),
+        "rgb": (0.0, 0.1, 0.15, 0.21, 0.32),
         # Standard deviation of a normal offset of RGB. For presets: DMC-GB (Hansen & Wang 2021,
         # arXiv 2011.13389) has 0.10 and 0.18.
         "normal": (0.0, 0.0, 0.0, 0.0, 0.0),
         # Degrees ± this of hue. Ours.
-        "hue": (0.0, 15.0, 30.0, 60.0, 120.0),
+        "hue": (0.0, 25.0, 40.0, 65.0, 120.0),
         # Factors 1 ± this on saturation and value. Ours.
         "saturation": (0.0, 0.1, 0.2, 0.3, 0.5),
         "value": (0.0, 0.05, 0.1, 0.15, 0.2),
         # Share of each range around 0 that is not drawn from, so that levels do not overlap. Ours.
-        "least": (0.0, 0.5, 0.5, 0.5, 0.5),
+        "least": (0.0, 0.75, 0.75, 0.75, 0.75),
     }
 
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
@@ -48,32 +49,43 @@ class Color(GradedFamily):
         spare = min(scene.spare_2d + scene.spare_cube)
         # The sky first: what it gets must not depend on how many things stand before it.
         self._sky, self._seen = _recolouring(numbers, rng), None
-        for rgba in (*model.mat_rgba[:spare], *_own_colours(model)):
-            turn, offset = _recolouring(numbers, rng)
-            rgba[:3] = np.clip(turn @ rgba[:3] + offset, 0, 1)
+        ground, _ = looks(model)
+        for rgba in (*model.mat_rgba[:spare], *_own_colours(model, ground)):
+            rgba[:3] = _recoloured(rgba[:3], _recolouring(numbers, rng))
+        for geoms, material in zip(ground, scene.spare_2d, strict=False):
+            own = own_colours(model, geoms[0], scene.texture_size(material))
+            cover(scene, geoms, material, 255 * _recoloured(own, _recolouring(numbers, rng)))
 
     def decorate(self, scene: Scene, t: int) -> None:
         sky = scene.sky()
         if sky is not self._seen:  # another episode, or the camera has turned
-            turn, offset = self._sky
-            coloured = sky.astype(np.float32) @ turn.T + 255 * offset
-            self._seen, self._coloured = sky, np.clip(coloured, 0, 255).astype(np.uint8)
+            coloured = 255 * _recoloured(sky / np.float32(255), self._sky)
+            self._seen, self._coloured = sky, coloured.astype(np.uint8)
 
     def post(self, rgb: np.ndarray, depth: np.ndarray | None, t: int) -> np.ndarray:
         put(rgb, self._coloured, depth == 1)
         return rgb
 
 
-def _own_colours(model: mujoco.MjModel) -> list[np.ndarray]:
-    """Return the colours that are not a material's: views of the model, float32 (4,) each."""
-    return [
-        rgba
-        for kind in ("geom", "site", "tendon", "skin")
-        for rgba, material in zip(
-            getattr(model, f"{kind}_rgba"), getattr(model, f"{kind}_matid"), strict=True
-        )
-        if material < 0 or (rgba != UNSET).any()
-    ]
+def _own_colours(model: mujoco.MjModel, ground: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
+    """Return the colours that are not a material's: views of the model, float32 (4,) each.
+
+    Those of the geoms of the ``ground`` are left out.
+    """
+    apart = set(np.concatenate(ground).tolist()) if len(ground) else set()
+    found = []
+    for kind in ("geom", "site", "tendon", "skin"):
+        colours, materials = (getattr(model, f"{kind}_{name}") for name in ("rgba", "matid"))
+        for i, (rgba, material) in enumerate(zip(colours, materials, strict=True)):
+            if (material < 0 or (rgba != UNSET).any()) and not (kind == "geom" and i in apart):
+                found.append(rgba)
+    return found
+
+
+def _recoloured(colours: np.ndarray, recolouring: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return colours, float (..., 3) in [0, 1], changed and clipped."""
+    turn, offset = recolouring
+    return np.clip(colours @ turn.T + offset, 0, 1)
 
 
 def _recolouring(

@@ -15,7 +15,6 @@ import numpy as np
 
 from shiftbench.shifts import patterns
 from shiftbench.shifts.base import GradedFamily
-from shiftbench.shifts.camera import floors_below
 from shiftbench.shifts.texture import looks
 
 if TYPE_CHECKING:
@@ -56,9 +55,9 @@ class Distractor(GradedFamily):
 
     table: ClassVar = {
         # How many, rounded. Ours.
-        "count": (0.0, 4.0, 6.0, 8.0, 11.0),
+        "count": (0.0, 5.0, 6.0, 8.0, 11.0),
         # Mean radius in half frames. Ours.
-        "radius": (0.1, 0.12, 0.16, 0.19, 0.22),
+        "radius": (0.1, 0.12, 0.15, 0.2, 0.26),
         # Half frames an agent step that they drift by. Ours: still up to ``moderate``.
         "speed": (0.0, 0.0, 0.0, 0.015, 0.03),
         # Share of them that passes before the task's things. Ours.
@@ -70,7 +69,7 @@ class Distractor(GradedFamily):
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
         scene.update()
         self._count = count = round(numbers.count)
-        self._floor = max(floors_below(scene), default=-np.inf)
+        self._floor = max(scene.floors(), default=-np.inf)
         self._bodies = _Bodies(scene)
         self._cover = numbers.cover
 

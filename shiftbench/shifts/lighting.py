@@ -38,11 +38,13 @@ class Lighting(GradedFamily):
         "tilt": (0.0, 20.0, 35.0, 50.0, 65.0),
         # Degrees an agent step that the lamps then circle by. Ours: still up to ``moderate``.
         "speed": (0.0, 0.0, 0.0, 2.0, 4.0),
-        # Length units that each lamp is moved along the ground, at least and at most: for presets.
+        # Length units added to each coordinate of a lamp, at least and at most. For presets.
         "nearest": (0.0, 0.0, 0.0, 0.0, 0.0),
         "farthest": (0.0, 0.0, 0.0, 0.0, 0.0),
-        # Factor on the lamps' diffuse light is 1 ± this. RL-ViGen: ± 0.2.
+        # Factor on the lamps' diffuse light is 1 ± this. RL-ViGen: ± 0.2, added.
         "diffuse": (0.0, 0.1, 0.2, 0.3, 0.4),
+        # Added to each channel of it, ± this. For presets.
+        "tint": (0.0, 0.0, 0.0, 0.0, 0.0),
         # Share of the light from the camera (the headlight) that is taken away. dm_control's
         # diffuse 0.8 and ambient 0.4 fall to 0.48 and 0.24, within DMC Remastered's ranges of
         # 0.4–0.9 and 0.1–0.8 (Grigsby & Qi 2020, arXiv 2010.06740).
@@ -53,11 +55,11 @@ class Lighting(GradedFamily):
         "lamps": (0.0, 0.0, 1.0, 1.0, 2.0),
         # Gain on the whole frame where it gets darker, and where it gets brighter. Ours, set so
         # that the levels change a frame about as much as those of the other families.
-        "dark": (1.0, 0.9, 0.8, 0.7, 0.6),
-        "bright": (1.0, 1.1, 1.2, 1.33, 1.5),
+        "dark": (1.0, 0.67, 0.58, 0.5, 0.39),
+        "bright": (1.0, 1.5, 1.75, 2.0, 2.5),
         # Standard deviation of the logarithm of each channel's gain. DMC-GB (Hansen & Wang 2021,
         # arXiv 2011.13389) varies colours with 0.10 (easy) and 0.18 (hard).
-        "cast": (0.0, 0.04, 0.07, 0.10, 0.18),
+        "cast": (0.0, 0.06, 0.09, 0.12, 0.18),
     }
 
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
@@ -65,11 +67,11 @@ class Lighting(GradedFamily):
         for lamp in range(model.nlight):
             tilt = np.deg2rad(numbers.tilt * rng.uniform(0.7, 1))
             turn = _turn(_horizontal(rng.uniform(0, 2 * np.pi)), tilt)
-            away = _horizontal(rng.uniform(0, 2 * np.pi))
-            away *= rng.uniform(numbers.nearest, numbers.farthest)
+            away = rng.uniform(numbers.nearest, numbers.farthest, 3)
             model.light_pos[lamp] = turn @ model.light_pos[lamp] + away
             model.light_dir[lamp] = turn @ model.light_dir[lamp]
             model.light_diffuse[lamp] *= 1 + numbers.diffuse * rng.choice((-1, 1))
+            model.light_diffuse[lamp] += numbers.tint * rng.uniform(-1, 1, 3)
             model.light_specular[lamp] += numbers.specular
         np.clip(model.light_diffuse, 0, 1, out=model.light_diffuse)
         np.clip(model.light_specular, 0, 1, out=model.light_specular)

@@ -160,6 +160,16 @@ def field(rng: np.random.Generator, size: int) -> np.ndarray:
     return KINDS[kind](rng, size).astype(np.float32, copy=False)
 
 
+def enlarged(field: np.ndarray) -> np.ndarray:
+    """Return a periodic field at twice its size, interpolated: float32 (S, S) → (2 S, 2 S)."""
+    for axis in (0, 1):
+        between = 0.5 * (field + np.roll(field, -1, axis))
+        field = np.stack([field, between], axis + 1).reshape(
+            [2 * n if i == axis else n for i, n in enumerate(field.shape)]
+        )
+    return field
+
+
 def with_luma(colours: np.ndarray, luma: np.ndarray | float) -> np.ndarray:
     """Return the colours darkened, or mixed with white, until each has the luma wanted.
 

@@ -15,13 +15,13 @@ import mujoco
 import numpy as np
 
 from shiftbench.errors import ShiftBenchError
-from shiftbench.shifts.sky import Sky
+from shiftbench.shifts.sky import Ground, Sky
 
 #: Spare textures: how many, and their size in pixels. A texture family colours the floor and the
-#: walls with the 2-D ones and each solid of a suite task with a cube; larger sizes cost upload time
-#: and are invisible at 64 px.
-SPARE_2D, SIZE_2D = 4, 128
-SPARE_CUBE, SIZE_CUBE = 6, 64
+#: walls with the 2-D ones and each solid of a suite task with a cube; larger sizes cost time at
+#: every reset and are invisible at 64 px.
+SPARE_2D, SIZE_2D = 4, 64
+SPARE_CUBE, SIZE_CUBE = 6, 32
 
 _RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 
@@ -102,6 +102,7 @@ class Scene:
         }
         self._clean = clean
         self._sky = Sky(self.model, height, width)
+        self._ground = Ground(self.model, height, width)
         self._stale_hfields: list[int] = []
         self._filled: set[int] = set()
         self._stale: set[int] = set()
@@ -237,6 +238,14 @@ class Scene:
     def sky(self) -> np.ndarray:
         """Return the clean sky behind the present frame: uint8 (H, W, 3), not to be changed."""
         return self._sky.seen_by(self.mjv.camera[0])
+
+    def ground(self, depth: np.ndarray) -> np.ndarray:
+        """Return where the present frame, with its ``depth``, shows the ground: bool (H, W)."""
+        return self._ground.seen_by(self.mjv.camera[0], depth)
+
+    def floors(self) -> list[float]:
+        """Return the heights of the horizontal planes under the present frame's camera."""
+        return [h for h in self._ground.heights.tolist() if h < self.mjv.camera[0].pos[2]]
 
     def _texture(self, material: int) -> np.ndarray:
         """Return the texture of a spare material: a view, uint8 (faces, S, S, 3)."""

@@ -32,15 +32,15 @@ class Sensor(GradedFamily):
     table: ClassVar = {
         # Standard deviation of a Gaussian blur in pixels of a frame of `SIDE`. Common corruptions:
         # 0.5, 0.75, 1, 1.25, 1.5.
-        "blur": (0.0, 0.25, 0.4, 0.55, 0.7),
+        "blur": (0.0, 0.4, 0.5, 0.6, 0.7),
         # Stops ± this of exposure, half to all of it: factors of 2 to that power. Ours; common
         # corruptions add 0.1 to 0.5 of the range to the brightness.
-        "stops": (0.0, 0.15, 0.3, 0.5, 0.7),
+        "stops": (0.0, 0.42, 0.52, 0.68, 1.0),
         # Standard deviation of Gaussian noise, of a range of 1. Common corruptions: 0.04, 0.08,
         # 0.12, 0.15, 0.18.
-        "noise": (0.0, 0.01, 0.02, 0.03, 0.045),
+        "noise": (0.0, 0.02, 0.026, 0.034, 0.045),
         # JPEG quality. Common corruptions: 65, 58, 50, 40, 25.
-        "quality": (100.0, 90.0, 75.0, 58.0, 40.0),
+        "quality": (100.0, 75.0, 65.0, 54.0, 40.0),
         # Radians an agent step of the swing of exposure, like a camera that hunts for it. Ours:
         # still up to ``moderate``.
         "speed": (0.0, 0.0, 0.0, 0.1, 0.2),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Lumas of the patterns on the darker and on the lighter side, and their saturation. Ours.
 DARKER, LIGHTER, SATURATION = (0.2, 0.5), (0.7, 0.95), 1.0
 
-_RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
+RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 
 #: MuJoCo's default ``geom_rgba``: a geom with this colour takes that of its material.
 UNSET = np.array([0.5, 0.5, 0.5, 1.0], np.float32)
@@ -45,9 +45,13 @@ class Texture(GradedFamily):
         # Share of the pattern in its mixture with the surface's own colours. Ours; the scale ends
         # where the texture is replaced altogether, as in the paper (Jones et al. 2025, arXiv
         # 2509.12531).
-        "strength": (0.0, 0.35, 0.55, 0.75, 1.0),
+        "strength": (0.0, 0.5, 0.66, 0.83, 1.0),
         # Share of the solids' looks that get a pattern. Ours.
         "share": (0.0, 0.5, 0.75, 1.0, 1.0),
+        # Share of each channel that comes and goes, and radians an agent step of that swing. Ours:
+        # still up to ``moderate``.
+        "swing": (0.0, 0.0, 0.0, 0.1, 0.15),
+        "speed": (0.0, 0.0, 0.0, 0.1, 0.2),
     }
 
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
@@ -61,8 +65,18 @@ class Texture(GradedFamily):
         )
         of_solids, of_ground = (LIGHTER, DARKER) if light >= dark else (DARKER, LIGHTER)
         chosen = rng.permutation(len(solids))[: int(np.ceil(share * len(solids)))]
+        painted = [solids[i] for i in chosen]
         _paint(scene, ground, scene.spare_2d, strength, of_ground, rng)
-        _paint(scene, [solids[i] for i in chosen], scene.spare_cube, strength, of_solids, rng)
+        _paint(scene, painted, scene.spare_cube, strength, of_solids, rng)
+        self._painted = [*ground, *painted]
+        self._swing, self._speed = numbers.swing, numbers.speed
+        self._phases = rng.uniform(0, 2 * np.pi, (len(self._painted), 3))
+
+    def step(self, scene: Scene, t: int) -> None:
+        if self._speed:
+            tints = 1 - self._swing * (0.5 + 0.5 * np.sin(self._phases + self._speed * t))
+            for geoms, tint in zip(self._painted, tints, strict=True):
+                scene.model.geom_rgba[geoms, :3] = tint
 
 
 def looks(model: mujoco.MjModel) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -91,7 +105,7 @@ def own_colours(model: mujoco.MjModel, geom: int, size: int) -> np.ndarray:
     """
     colour = _rgba(model, geom)[:3]
     material = int(model.geom_matid[geom])
-    texture = int(model.mat_texid[material, _RGB]) if material >= 0 else -1
+    texture = int(model.mat_texid[material, RGB]) if material >= 0 else -1
     if texture < 0:
         return np.tile(colour, (size, size, 1))
     width, channels = int(model.tex_width[texture]), int(model.tex_nchannel[texture])
@@ -144,12 +158,31 @@ def _paint(
             field = np.tile(patterns.field(rng, size // copies), (copies, copies))
             pattern = patterns.colour(field, patterns.palette(rng, luma, saturation=SATURATION))
             own = 255 * own_colours(model, geoms[0], size)
-            mixture = own + strength * (pattern - own)
-            scene.set_texture(spare, np.round(mixture).clip(0, 255).astype(np.uint8))
-            before = int(model.geom_matid[geoms[0]])
-            if before >= 0:
-                for name in _KEPT:
-                    values = getattr(model, f"mat_{name}")
-                    values[spare] = values[before]
-        model.geom_rgba[geoms] = 1, 1, 1, _rgba(model, geoms[0])[3]
-        model.geom_matid[geoms] = spare
+            cover(scene, geoms, spare, own + strength * (pattern - own))
+        else:
+            wear(model, geoms, spare)
+
+
+def cover(scene: Scene, geoms: np.ndarray, spare: int, picture: np.ndarray) -> None:
+    """Give geoms of one look a spare material with a picture, and all else that theirs had.
+
+    Args:
+        scene: that they are in.
+        geoms: int (n,), their ids.
+        spare: id of the material.
+        picture: float (S, S, 3) in 0 to 255, with S the size of the material's texture.
+    """
+    model = scene.model
+    scene.set_texture(spare, np.round(picture).clip(0, 255).astype(np.uint8))
+    before = int(model.geom_matid[geoms[0]])
+    if before >= 0:
+        for name in _KEPT:
+            values = getattr(model, f"mat_{name}")
+            values[spare] = values[before]
+    wear(model, geoms, spare)
+
+
+def wear(model: mujoco.MjModel, geoms: np.ndarray, spare: int) -> None:
+    """Let geoms of one look show a spare material as it is."""
+    model.geom_rgba[geoms] = 1, 1, 1, _rgba(model, geoms[0])[3]
+    model.geom_matid[geoms] = spare

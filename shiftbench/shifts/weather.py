@@ -60,12 +60,12 @@ class Weather(GradedFamily):
     needs_depth = True
     table: ClassVar = {
         # CARLA's units, 0 to 100.
-        "cloud": (0.0, 20.0, 50.0, 80.0, 100.0),
-        "fog": (0.0, 20.0, 30.0, 60.0, 90.0),
-        "rain": (0.0, 0.0, 20.0, 40.0, 70.0),
+        "cloud": (0.0, 40.0, 70.0, 90.0, 100.0),
+        "fog": (0.0, 30.0, 40.0, 60.0, 100.0),
+        "rain": (0.0, 0.0, 20.0, 45.0, 75.0),
         "wind": (0.0, 0.0, 0.0, 50.0, 100.0),
         # Altitude of the sun in degrees; from 45 on it changes nothing.
-        "sun": (45.0, 20.0, 10.0, 5.0, -3.0),
+        "sun": (45.0, 4.0, 2.5, 0.5, -5.0),
         # Frame widths an agent step that clouds drift by. Rain falls wherever it rains.
         "drift": (0.0, 0.0, 0.0, 0.004, 0.01),
     }

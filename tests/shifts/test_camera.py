@@ -80,7 +80,7 @@ def test_presets_may_shift_and_turn_the_view(finger):
     np.testing.assert_allclose(ahead, forward, atol=1e-6)
     at, ahead, above = view(finger, {"aside": 10.0})
     np.testing.assert_allclose(at, position, atol=1e-6)
-    assert 0 < degrees(forward, ahead) <= 10 * 2**0.5
+    assert 9.99 <= degrees(forward, ahead) <= 10 * 2**0.5
     assert ahead @ above == pytest.approx(0, abs=1e-6)
 
 

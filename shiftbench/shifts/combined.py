@@ -1,0 +1,94 @@
+"""Several families at once: the family ``combined``, and the presets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shiftbench.registry import FAMILIES
+from shiftbench.shifts.base import SEVERITY, GradedFamily, ShiftFamily
+from shiftbench.shifts.presets import PRESETS
+
+if TYPE_CHECKING:
+    from shiftbench.shifts.scene import Scene
+    from shiftbench.specs import Shift
+
+#: The families that change the scene, in the order in which they act: the camera decides what is
+#: seen, surfaces come before what stands before them, and light and weather reach everything.
+SCENE = ("camera", "texture", "color", "background", "distractor", "lighting", "weather")
+
+
+#: Severity of each family within ``combined`` at each of `SEVERITY`. Ours: all families together at
+#: the severity that is asked for leave nothing of thin bodies, and the levels hardly differ.
+TOGETHER = (0.0, 0.1, 0.25, 0.45, 0.7)
+
+
+class Composite(ShiftFamily):
+    """Families that act one after the other, each with a random stream of its own.
+
+    Attributes:
+        members: name → family, of `SCENE`, in that order.
+    """
+
+    reads_backgrounds = True
+
+    def __init__(self, names: Iterable[str], shift: Shift) -> None:
+        chosen = sorted(names, key=SCENE.index)
+        self.members = {name: FAMILIES.get(name).for_shift(shift) for name in chosen}
+        self.needs_depth = any(member.needs_depth for member in self.members.values())
+        self._acting: Sequence[ShiftFamily] = ()
+
+    def streams(self, rng: np.random.Generator) -> dict[str, np.random.Generator]:
+        """Return a stream for each member, which depends on its name's place in `SCENE` alone."""
+        streams = dict(zip(SCENE, rng.spawn(len(SCENE)), strict=True))
+        return {name: streams[name] for name in self.members}
+
+    def step(self, scene: Scene, t: int) -> None:
+        for member in self._acting:
+            member.step(scene, t)
+
+    def decorate(self, scene: Scene, t: int) -> None:
+        for member in self._acting:
+            member.decorate(scene, t)
+
+    def post(self, rgb: np.ndarray, depth: np.ndarray | None, t: int) -> np.ndarray:
+        for member in self._acting:
+            rgb = member.post(rgb, depth, t)
+        return rgb
+
+
+class Combined(Composite):
+    """All families that change the scene, at one severity."""
+
+    @classmethod
+    def for_shift(cls, shift: Shift) -> Combined:
+        return cls(SCENE, shift)
+
+    def apply(self, scene: Scene, severity: float, rng: np.random.Generator) -> None:
+        self._acting = list(self.members.values())
+        each = float(np.interp(severity, SEVERITY, TOGETHER))
+        for name, stream in self.streams(rng).items():
+            self.members[name].apply(scene, each, stream)
+
+
+class Preset(Composite):
+    """Another suite's level: the shift's level is its name, its severity is of no account."""
+
+    members: dict[str, GradedFamily]
+
+    @classmethod
+    def for_shift(cls, shift: Shift) -> Preset:
+        looks = PRESETS[shift.level].looks
+        preset = cls({name for look in looks for name in look}, shift)
+        preset._looks = looks
+        return preset
+
+    def apply(self, scene: Scene, severity: float, rng: np.random.Generator) -> None:
+        streams = self.streams(rng)
+        look = self._looks[rng.integers(len(self._looks))]
+        self._acting = [member for name, member in self.members.items() if name in look]
+        for name, member in self.members.items():
+            if name in look:
+                member.use(scene, member.numbers(0.0, **look[name]), streams[name])
