@@ -18,19 +18,11 @@ from msgspec import Struct
 
 from shiftbench.data import data_dir
 from shiftbench.errors import ShiftBenchError, unknown
+from shiftbench.levels import CLEAN, LEVELS, Shift, levels_of
 from shiftbench.registry import FAMILIES
-from shiftbench.shifts.presets import PRESETS
-
-#: Level → severity in [0, 1]. A suite file may define its own.
-LEVELS = {"none": 0.0, "mild": 0.25, "moderate": 0.5, "severe": 0.75, "extreme": 1.0}
-
-#: Family → its own levels, where it does not take the suite's: a preset is what it is.
-OWN_LEVELS: dict[str, dict[str, float]] = {"preset": dict.fromkeys(PRESETS, 1.0)}
 
 #: Render profile → what it is for; `shiftbench.envs.render` implements them.
 RENDER_PROFILES = ("fast", "dm_control")
-
-CLEAN = "none"
 
 #: What a position in a task file may name.
 POSITION_KINDS = ("joint", "body", "geom", "site")
@@ -206,102 +198,6 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
             for level, severity in levels_of(family, self.levels).items()
             if level != CLEAN
         ]
-
-
-def levels_of(family: str, levels: dict[str, float]) -> dict[str, float]:
-    """Return the levels at which a family is shown: its own, or ``levels``."""
-    return OWN_LEVELS.get(family, levels)
-
-
-class Shift(Struct, frozen=True, forbid_unknown_fields=True):
-    """A family at a level, written ``texture:severe``; the clean arm is ``none:none``.
-
-    Attributes:
-        family, level: names.
-        severity: in [0, 1].
-        backgrounds: folder with the user's own pictures, for families that show some.
-
-    Raises:
-        ShiftBenchError: a severity outside [0, 1].
-    """
-
-    family: str
-    level: str
-    severity: float
-    backgrounds: str = ""
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.severity <= 1.0:
-            raise ShiftBenchError(f"shift {self}: severity {self.severity}: allowed is 0 to 1")
-
-    @classmethod
-    def clean(cls) -> Shift:
-        return cls(CLEAN, CLEAN, 0.0)
-
-    @classmethod
-    def parse(cls, text: str, suite: Suite, flag: str = "--shift") -> list[Shift]:
-        """Read ``none``, ``all``, ``LEVEL`` (every family), ``FAMILY`` or ``FAMILY:LEVEL``.
-
-        A family outside the suite may be named explicitly.
-
-        Raises:
-            ShiftBenchError: an unknown family or level, with the nearest valid name.
-        """
-        family, colon, level = text.partition(":")
-        levels = {**levels_of(family, suite.levels), CLEAN: 0.0}
-        if text == CLEAN or (colon and level == CLEAN):
-            chosen = [cls.clean()]
-        elif text == "all":
-            chosen = suite.shifts()
-        elif colon:
-            if family not in FAMILIES:
-                raise unknown("shift family", family, FAMILIES, flag)
-            if level not in levels:
-                raise unknown("level", level, levels, flag)
-            chosen = [cls(family, level, levels[level])]
-        elif text in levels:
-            chosen = [shift for shift in suite.shifts() if shift.level == text]
-        elif text in FAMILIES:
-            chosen = [cls(text, name, s) for name, s in levels.items() if name != CLEAN]
-        else:
-            raise unknown("shift", text, ["all", *levels, *FAMILIES], flag)
-        return chosen
-
-    @classmethod
-    def one(cls, text: str, backgrounds: str = "") -> Shift:
-        """Read ``none`` or ``FAMILY:LEVEL``, for an environment, which shows one family.
-
-        Args:
-            text: what to read.
-            backgrounds: folder with the user's own pictures.
-
-        Raises:
-            ShiftBenchError: an unknown family or level, with the nearest valid name.
-        """
-        family, colon, level = text.partition(":")
-        if text == CLEAN:
-            return cls.clean()
-        if not colon:
-            raise ShiftBenchError(
-                f"shift '{text}': an environment shows one family at one level, write FAMILY:LEVEL "
-                f"such as texture:severe. Families: {', '.join(FAMILIES)}; "
-                f"levels: {', '.join(LEVELS)}"
-            )
-        if family not in FAMILIES:
-            raise unknown("shift family", family, FAMILIES, "shift")
-        levels = {**levels_of(family, LEVELS), CLEAN: 0.0}
-        if level not in levels:
-            raise unknown("level", level, levels, "shift")
-        if level == CLEAN:
-            return cls.clean()
-        return cls(family, level, levels[level], backgrounds)
-
-    @property
-    def is_clean(self) -> bool:
-        return self.family == CLEAN
-
-    def __str__(self) -> str:
-        return f"{self.family}:{self.level}"
 
 
 class AgentSpec(Struct, frozen=True, forbid_unknown_fields=True):
