@@ -8,6 +8,7 @@ under one name is an error that names both sides.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -65,7 +66,7 @@ class Registry:
         return iter(self._load())
 
     def origin(self, name: str) -> str:
-        """Return what provides ``name``: ``shiftbench``, or the plugin's package."""
+        """Return what provides ``name``: ``shiftbench``, a plugin's package, or a module."""
         return _origin(self._load()[name])
 
     def get(self, name: str, flag: str = "") -> Any:
@@ -101,7 +102,11 @@ def _origin(target: Any) -> str:
     if isinstance(target, EntryPoint):
         package = target.dist.name if target.dist else "an unnamed package"
         return f"package '{package}' ({target.value})"
-    return f"shiftbench ({target})" if isinstance(target, str) else "shiftbench"
+    if isinstance(target, str):
+        return f"shiftbench ({target})"
+    # Registered at run time; a record of our own tables has no module of its own.
+    made_in = target.__module__ if inspect.isclass(target) or inspect.isroutine(target) else ""
+    return f"module '{made_in}'" if made_in else "shiftbench"
 
 
 FAMILIES = Registry(

@@ -80,6 +80,7 @@ class PixelEnv:
         self._renderer = Renderer(self.scene, render)
         self._blind = blind
         self._guard = Guard(self.physics) if guarded else None
+        self._whole_guard = False
         self._families: dict[Shift, Any] = {}
         self._family: Any = None
         self._shift = Shift.clean()
@@ -121,17 +122,19 @@ class PixelEnv:
         if not known:
             self._families[shift] = FAMILIES.get(shift.family).for_shift(shift)
         self._family = self._families[shift]
+        # Every frame's work is the same code: one episode shows whether it writes to the model.
+        self._whole_guard = not known
         if self._guard:
-            self._guard.hold(model=not known)
+            self._guard.hold(model=True)
         self._family.apply(self.scene, shift.severity, rng)
         self._check_physics("apply")
 
-    def _check_physics(self, methods: str) -> None:
-        """Raise ShiftBenchError where the family has touched the physics since the guard's hold."""
+    def _check_physics(self, method: str) -> None:
+        """Raise ShiftBenchError where the family has touched the physics in ``method``."""
         touched = self._guard.touched() if self._guard else ""
         if touched:
             raise ShiftBenchError(
-                f"{self._family_label()} changed {touched} in {methods}: a family may change "
+                f"{self._family_label()} changed {touched} in {method}: a family may change "
                 "pixels only"
             )
 
@@ -191,19 +194,22 @@ class PixelEnv:
             self.scene.update()
             return self._renderer.draw()[0]
         if self._guard:
-            self._guard.hold()
+            self._guard.hold(model=self._whole_guard)
         family.step(self.scene, self.agent_steps)
+        self._check_physics("step")
         self.scene.update()
         family.decorate(self.scene, self.agent_steps)
+        self._check_physics("decorate")
         rgb, depth = self._renderer.draw(depth=family.needs_depth)
         image = family.post(rgb, depth, self.agent_steps)
-        self._check_physics("step, decorate or post")
+        self._check_physics("post")
         if (
             not isinstance(image, np.ndarray)
             or image.dtype != np.uint8
             or image.shape != (self.scene.height, self.scene.width, 3)
         ):
-            got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image)
+            array = isinstance(image, np.ndarray)
+            got = f"{image.dtype} {image.shape}" if array else type(image).__name__
             raise ShiftBenchError(
                 f"{self._family_label()} returned {got} from post, it must return uint8 "
                 f"{(self.scene.height, self.scene.width, 3)}"

@@ -220,7 +220,9 @@ def test_a_bad_action_is_an_error(env, action):
 
 
 def test_what_a_family_returns_is_checked(env):
-    with pytest.raises(ShiftBenchError, match=r"'floats'.*shiftbench.*float64.*uint8"):
+    with pytest.raises(
+        ShiftBenchError, match=r"'floats' of module '.*conftest' returned float64.*uint8"
+    ):
         env.reset(0, Shift("floats", "mild", 0.25))
     with pytest.raises(ShiftBenchError, match=r"unknown family 'textur'.*texture"):
         env.reset(0, Shift("textur", "mild", 0.25))
