@@ -70,7 +70,8 @@ shift_options = options(
     click.option("--shift", "shifts", multiple=True, default=("all",), show_default=True,
                  help="LEVEL, FAMILY, FAMILY:LEVEL, preset:NAME or all; repeatable."),
     click.option("--backgrounds", type=PATH,
-                 help="Folder with images, GIFs or videos for the family background."),
+                 help="Folder with images, GIFs or videos, for the shifts that show pictures: "
+                      "background, combined and some presets."),
 )  # fmt: skip
 out_option = click.option(
     "--out", type=PATH, default=Path("runs"), show_default=True, help="Folder for what is written."

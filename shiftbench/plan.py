@@ -14,7 +14,7 @@ from shiftbench import checkpoints, results
 from shiftbench.data import data_dir
 from shiftbench.errors import ShiftBenchError
 from shiftbench.files import check_writable
-from shiftbench.registry import ALGORITHMS, FAMILIES
+from shiftbench.registry import ALGORITHMS
 from shiftbench.specs import AgentSpec, Shift, Suite, Task, get_suite, get_task, load_tasks
 
 #: The policy in the folder of a run, rewritten at every checkpoint.
@@ -73,22 +73,20 @@ def select_shifts(
     Args:
         texts: as `Shift.parse` reads them.
         suite: gives the families and levels.
-        backgrounds: folder with the user's own pictures, for the families that show some.
+        backgrounds: folder with the user's own pictures, for the shifts that show some.
 
     Raises:
-        ShiftBenchError: an unknown family or level, or no picture in ``backgrounds``.
+        ShiftBenchError: an unknown family or level, no picture in ``backgrounds``, or one that
+            cannot be decoded.
     """
     chosen = [shift for text in texts for shift in Shift.parse(text, suite)]
     if backgrounds is not None:
         from shiftbench.shifts import pictures
 
-        pictures.load(str(backgrounds), suite.image_size)  # before any work is done
-        chosen = [
-            msgspec.structs.replace(shift, backgrounds=str(backgrounds))
-            if not shift.is_clean and FAMILIES.get(shift.family).reads_backgrounds
-            else shift
-            for shift in chosen
-        ]
+        pictures.files(backgrounds)
+        chosen = [shift.showing(backgrounds) for shift in chosen]
+        # Before any work is done, and whether or not a shift shows them.
+        pictures.load(str(backgrounds.resolve()), suite.image_size)
     return list(dict.fromkeys([Shift.clean(), *chosen]))
 
 

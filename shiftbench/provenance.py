@@ -20,7 +20,8 @@ def shift_hash(family_class: type | None, severity: float, backgrounds: str = ""
     Args:
         family_class: None for the clean arm, whose hash is empty.
         severity: of the level.
-        backgrounds: folder with the user's own pictures; they count where the family shows them.
+        backgrounds: folder with the user's own pictures, whose contents count; empty where the
+            shift shows none (`shiftbench.levels.Shift.showing`).
 
     Raises:
         ShiftBenchError: the folder holds no picture, or cannot be read.
@@ -33,7 +34,7 @@ def shift_hash(family_class: type | None, severity: float, backgrounds: str = ""
     digest = hashlib.sha256(repr(severity).encode())
     for path in sorted(source.parent.glob("*.py")) if package else [source]:
         digest.update(path.read_bytes())
-    if backgrounds and family_class.reads_backgrounds:
+    if backgrounds:
         from shiftbench.shifts import pictures
 
         digest.update(pictures.content_hash(backgrounds).encode())

@@ -64,7 +64,12 @@ COLUMNS = (
     Column("render", "str", "render profile"),
     Column("train_steps", "int", "environment steps that the agent was trained for"),
     Column("checkpoint", "str", "SHA-256 of the checkpoint file, empty where there is none"),
-    Column("shift_hash", "str", "first 12 hex digits of a SHA-256 over the family's source"),
+    Column(
+        "shift_hash",
+        "str",
+        "first 12 hex digits of a SHA-256 over the family's source, "
+        "the severity and the user's own pictures that it shows",
+    ),
     Column("shiftbench", "str", "version of shiftbench"),
     Column("mujoco", "str", "version of mujoco"),
     Column("dm_control", "str", "version of dm_control"),

@@ -35,10 +35,12 @@ class Environment(dm_env.Environment):
         image_size: height and width of a frame in pixels.
         render: render profile.
         tasks_dir: folder with further task files.
-        backgrounds: folder with images, GIFs or videos for the family ``background``.
+        backgrounds: folder with images, GIFs or videos for the shifts that show pictures:
+            ``background``, ``combined`` and some presets.
 
     Raises:
-        ShiftBenchError: an unknown task, family, level or profile, or no OpenGL backend works.
+        ShiftBenchError: an unknown task, family, level or profile, no picture in ``backgrounds``,
+            or no OpenGL backend works.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Environment(dm_env.Environment):
     ) -> None:
         folders = (Path(tasks_dir),) if tasks_dir else ()
         self.task = get_task(task, load_tasks(folders), "task")
-        self.shift = Shift.one(shift, str(backgrounds or ""))
+        self.shift = Shift.one(shift, backgrounds or "")
         self._env = PixelEnv(self.task, image_size=image_size, render=render)
         self._rng = seeding.rng(seed)
         self._frame_shape = (image_size, image_size, 3)

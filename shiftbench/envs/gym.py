@@ -39,12 +39,14 @@ class ShiftEnv(gymnasium.Env):
         image_size: height and width of a frame in pixels.
         render: render profile.
         tasks_dir: folder with further task files.
-        backgrounds: folder with images, GIFs or videos for the family ``background``.
+        backgrounds: folder with images, GIFs or videos for the shifts that show pictures:
+            ``background``, ``combined`` and some presets.
         render_mode: only ``rgb_array``.
         index: number of this environment among several side by side; see `reset`.
 
     Raises:
-        ShiftBenchError: an unknown task, family, level or profile, or no OpenGL backend works.
+        ShiftBenchError: an unknown task, family, level or profile, no picture in ``backgrounds``,
+            or no OpenGL backend works.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
@@ -65,7 +67,7 @@ class ShiftEnv(gymnasium.Env):
             raise ShiftBenchError(f"render_mode '{render_mode}': allowed is rgb_array")
         folders = (Path(tasks_dir),) if tasks_dir else ()
         self.task = get_task(task, load_tasks(folders), "task")
-        self.shift = Shift.one(shift, str(backgrounds or ""))
+        self.shift = Shift.one(shift, backgrounds or "")
         self.render_mode = render_mode
         self._index = index
         self._env = PixelEnv(self.task, image_size=image_size, render=render)

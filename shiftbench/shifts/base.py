@@ -33,7 +33,8 @@ class ShiftFamily:
     #: True where `post` reads the depth image; without it the renderer does not read depth back.
     needs_depth = False
 
-    #: True where it shows the pictures of ``Shift.backgrounds``: rows then hold their hash.
+    #: True where it shows the pictures of ``Shift.backgrounds``, whose hash then enters the rows;
+    #: read of the instance that `for_shift` returns.
     reads_backgrounds = False
 
     @classmethod

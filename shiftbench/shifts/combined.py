@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shiftbench.errors import unknown
 from shiftbench.registry import FAMILIES
 from shiftbench.shifts.base import SEVERITY, GradedFamily, ShiftFamily
-from shiftbench.shifts.presets import PRESETS
+from shiftbench.shifts.presets import PRESETS, Look
 
 if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 #: The families that change the scene, in the order in which they act: the camera decides what is
 #: seen, surfaces come before what stands before them, and light and weather reach everything.
 SCENE = ("camera", "texture", "color", "background", "distractor", "lighting", "weather")
-
 
 #: Severity of each family within ``combined`` at each of `SEVERITY`. Ours: all families together at
 #: the severity that is asked for leave nothing of thin bodies, and the levels hardly differ.
@@ -32,12 +32,12 @@ class Composite(ShiftFamily):
         members: name → family, of `SCENE`, in that order.
     """
 
-    reads_backgrounds = True
-
     def __init__(self, names: Iterable[str], shift: Shift) -> None:
         chosen = sorted(names, key=SCENE.index)
         self.members = {name: FAMILIES.get(name).for_shift(shift) for name in chosen}
-        self.needs_depth = any(member.needs_depth for member in self.members.values())
+        everyone = self.members.values()
+        self.needs_depth = any(member.needs_depth for member in everyone)
+        self.reads_backgrounds = any(member.reads_backgrounds for member in everyone)
         self._acting: Sequence[ShiftFamily] = ()
 
     def streams(self, rng: np.random.Generator) -> dict[str, np.random.Generator]:
@@ -77,9 +77,12 @@ class Preset(Composite):
     """Another suite's level: the shift's level is its name, its severity is of no account."""
 
     members: dict[str, GradedFamily]
+    _looks: tuple[Look, ...]
 
     @classmethod
     def for_shift(cls, shift: Shift) -> Preset:
+        if shift.level not in PRESETS:
+            raise unknown("preset", shift.level, PRESETS, "shift")
         looks = PRESETS[shift.level].looks
         preset = cls({name for look in looks for name in look}, shift)
         preset._looks = looks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,31 +19,33 @@ IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 CLIPS = (".apng", ".gif")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 
-#: Most pixels of a picture, and most bytes that the decoded frames of one file may take: a longer
-#: video is cut.
-MOST_PIXELS, MOST_BYTES = 50_000_000, 64_000_000
+#: Most pixels of a picture.
+MOST_PIXELS = 50_000_000
 
-#: Most frames of a video.
-MOST_FRAMES = 500
+#: Most frames of a file, and most bytes that they may take decoded: a longer video is cut.
+MOST_FRAMES, MOST_BYTES = 500, 64_000_000
+
+#: Most bytes that all files of a folder may take decoded; more is refused.
+MOST_IN_ALL = 1_000_000_000
 
 
 def files(folder: str | Path) -> list[Path]:
-    """Return the folder's pictures in the order of their names.
+    """Return the folder's pictures in the order of their names; hidden files are no pictures.
 
     Raises:
         ShiftBenchError: the folder cannot be read, or holds none.
     """
     try:
-        found = sorted(path for path in Path(folder).iterdir() if path.is_file())
+        found = [path for path in Path(folder).iterdir() if path.is_file()]
     except OSError as error:
         raise ShiftBenchError(f"--backgrounds {folder}: {error.strerror or error}") from error
     known = (*IMAGES, *CLIPS, *VIDEOS)
-    pictures = [path for path in found if path.suffix.lower() in known]
+    pictures = [p for p in found if p.suffix.lower() in known and not p.name.startswith(".")]
     if not pictures:
         raise ShiftBenchError(
             f"--backgrounds {folder}: no image, GIF or video in it ({', '.join(known)})"
         )
-    return pictures
+    return sorted(pictures, key=lambda path: path.name)
 
 
 @cache
@@ -55,7 +58,8 @@ def content_hash(folder: str) -> str:
     digest = hashlib.sha256()
     for path in files(folder):
         try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
             raise ShiftBenchError(f"--backgrounds {path}: {error.strerror or error}") from error
     return digest.hexdigest()
@@ -70,13 +74,22 @@ def load(folder: str, size: int) -> tuple[np.ndarray, ...]:
         size: side in pixels of the square that each is cut and reduced to.
 
     Returns:
-        One clip a file, in the order of their names: uint8 (T, S, S, 3), a still with T = 1.
+        One clip a file, in the order of their names: uint8 (T, S, S, 3), a still with T = 1; not to
+        be changed, nor can they be.
 
     Raises:
         ShiftBenchError: as `files`; a picture that is broken, empty or too large, which is named; a
-            video without the decoder.
+            video without the decoder; more than `MOST_IN_ALL` bytes.
     """
-    return tuple(_clip(path, size) for path in files(folder))
+    clips: list[np.ndarray] = []
+    for path in files(folder):
+        clips.append(_clip(path, size))
+        if sum(clip.nbytes for clip in clips) > MOST_IN_ALL:
+            raise ShiftBenchError(
+                f"--backgrounds {folder}: decoded at {size} px it takes more than "
+                f"{MOST_IN_ALL // 10**6} MB: give fewer pictures or shorter videos"
+            )
+    return tuple(clips)
 
 
 def _clip(path: Path, size: int) -> np.ndarray:
@@ -92,17 +105,25 @@ def _clip(path: Path, size: int) -> np.ndarray:
     except Exception as error:
         if isinstance(error, ShiftBenchError):
             raise
-        raise ShiftBenchError(f"--backgrounds {path}: cannot be decoded: {error}") from error
+        why = f"{type(error).__name__}: {error}"
+        raise ShiftBenchError(f"--backgrounds {path}: cannot be decoded: {why}") from error
     if not frames:
         raise ShiftBenchError(f"--backgrounds {path}: it has no frames")
-    return np.stack(frames)
+    clip = np.stack(frames)
+    clip.flags.writeable = False  # every environment of the process shows this one
+    return clip
 
 
 def _image(path: Path) -> Iterator[Image.Image]:
-    with Image.open(path) as image:
-        _check_size(path, *image.size)
+    with warnings.catch_warnings():
+        # Pillow warns of large pictures, which are refused below, before it decodes anything.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(path)
+    with image:
         for frame in ImageSequence.Iterator(image):
-            yield frame.convert("RGB")
+            _check_size(path, *frame.size)
+            # By way of RGBA, for Pillow warns of palettes that are transparent.
+            yield frame.convert("RGBA").convert("RGB")
 
 
 def _video(path: Path) -> Iterator[Image.Image]:
