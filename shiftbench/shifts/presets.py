@@ -32,10 +32,13 @@ _JONES = "Jones, Zhou & Pattinson 2025 (arXiv 2509.12531), CARLA"
 
 
 def _dcs(scale: float) -> Preset:
-    """Return its level of a scale; static, as is its default."""
+    """Return its level of a scale; static, as is its default.
+
+    Its floor keeps 0.3 of itself over the background in most of its tasks.
+    """
     camera = dict.fromkeys(("azimuth", "elevation", "roll"), 90 * scale)
     camera |= {"nearer": 0.5 * scale, "farther": 1.5 * scale}
-    background = {"opacity": 1.0, "floor": 1.0}
+    background = {"opacity": 1.0, "floor": 0.7}
     return Preset(_DCS, ({"camera": camera, "color": {"rgb": scale}, "background": background},))
 
 
@@ -46,8 +49,14 @@ PRESETS: dict[str, Preset] = {
     "dcs-hard": _dcs(0.3),
     "dmcgb-color-easy": Preset(_DMCGB, ({"color": {"normal": 0.10}},)),
     "dmcgb-color-hard": Preset(_DMCGB, ({"color": {"normal": 0.18}},)),
+    # Its videos play, which any speed brings about; how far a picture drifts is ours.
+    "dmcgb-video-easy": Preset(_DMCGB, ({"background": {"opacity": 1.0, "speed": 0.01}},)),
+    "dmcgb-video-hard": Preset(
+        _DMCGB, ({"background": {"opacity": 1.0, "floor": 1.0, "speed": 0.01}},)
+    ),
     "dmcgb2-rotate-easy": Preset(_DMCGB2, ({"camera": {"roll": 90.0}},)),
     "dmcgb2-rotate-hard": Preset(_DMCGB2, ({"camera": {"roll": 180.0}},)),
+    # Its code divides the angles of the hard set by 1.5 for the easy one.
     "dmcgb2-shift-easy": Preset(_DMCGB2, ({"camera": {"aside": 10 / 1.5}},)),
     "dmcgb2-shift-hard": Preset(_DMCGB2, ({"camera": {"aside": 10.0}},)),
     "rlvigen-light-easy": Preset(
