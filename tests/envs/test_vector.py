@@ -172,7 +172,7 @@ def test_the_benchmark_judges_what_it_measured(tmp_path):
         text=True,
         timeout=300,
     )
-    found = json.loads(path.read_text())
+    (found,) = json.loads(path.read_text())["rows"]
     assert found["alone"] > 0
     assert found["vector"]["2"]["speedup"] > 0
     assert done.returncode == int(found["vector"]["2"]["speedup"] < 1.7), done.stderr
