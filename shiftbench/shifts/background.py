@@ -48,7 +48,7 @@ class Background(GradedFamily):
     reads_backgrounds = True
     table: ClassVar = {
         # Share of the picture in its mixture with the sky. Ours.
-        "opacity": (0.0, 0.42, 0.56, 0.65, 0.9),
+        "opacity": (0.0, 0.37, 0.56, 0.65, 0.82),
         # Frame widths an agent step that the picture drifts by; where this is not 0 a user's video
         # plays, a frame an agent step. Ours: still up to ``moderate``.
         "speed": (0.0, 0.0, 0.0, 0.01, 0.02),

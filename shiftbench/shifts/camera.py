@@ -31,16 +31,17 @@ class Camera(GradedFamily):
 
     # Distracting Control Suite (Stone et al. 2021, arXiv 2101.02722): ± 90° of each angle, half the
     # distance nearer and one and a half times it farther, all times 0.1, 0.2, 0.3 for easy, medium,
-    # hard. Its angles here: mild, moderate, severe, and 0.4 for extreme.
+    # hard. Its easy angle of 9° is about our severe, its hard one our extreme: a small turn already
+    # changes a frame as much as the other families' mild levels do.
     table: ClassVar = {
         # Degrees ± this.
-        "azimuth": (0.0, 2.0, 6.0, 15.0, 32.0),
-        "elevation": (0.0, 2.0, 6.0, 15.0, 32.0),
-        "roll": (0.0, 2.0, 6.0, 15.0, 32.0),
+        "azimuth": (0.0, 1.6, 4.0, 8.5, 27.0),
+        "elevation": (0.0, 1.6, 4.0, 8.5, 27.0),
+        "roll": (0.0, 1.6, 4.0, 8.5, 27.0),
         # Shares of the distance that the camera comes nearer, or goes farther away, at most.
         # Farther than here the thinnest bodies vanish at 64 px.
-        "nearer": (0.0, 0.01, 0.03, 0.1, 0.2),
-        "farther": (0.0, 0.015, 0.05, 0.15, 0.35),
+        "nearer": (0.0, 0.01, 0.02, 0.06, 0.18),
+        "farther": (0.0, 0.015, 0.03, 0.08, 0.27),
         # Length units ± this along each of the camera's own axes. For presets.
         "offset": (0.0, 0.0, 0.0, 0.0, 0.0),
         # Half the side in degrees of the square on whose edge the line of sight ends. For presets.
@@ -86,7 +87,7 @@ class Camera(GradedFamily):
             forward /= np.linalg.norm(forward)
             up = _cross(right, forward)
             up /= np.linalg.norm(up)
-        for eye in scene.mjv.camera:  # one each for the left and the right eye, here the same
+        for eye in scene.mjv.camera:  # of both eyes, which are one here
             eye.pos, eye.forward, eye.up = position, forward, up
         for i in range(scene.mjv.nlight):
             lamp = scene.mjv.lights[i]

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
 
 
+#: Mean luma that the ground keeps, if it had as much: dark bodies are not to vanish on it. Ours.
+LEAST_LUMA = 0.1
+
+
 class Color(GradedFamily):
     """Recolours what is drawn."""
 
@@ -31,12 +35,12 @@ class Color(GradedFamily):
     table: ClassVar = {
         # RGB ± this, uniform, of a range of 1. Distracting Control Suite (Stone et al. 2021, arXiv
         # 2101.02722): 0.1, 0.2, 0.3 for easy, medium, hard.
-        "rgb": (0.0, 0.1, 0.15, 0.21, 0.32),
+        "rgb": (0.0, 0.105, 0.145, 0.2, 0.28),
         # Standard deviation of a normal offset of RGB. For presets: DMC-GB (Hansen & Wang 2021,
         # arXiv 2011.13389) has 0.10 and 0.18.
         "normal": (0.0, 0.0, 0.0, 0.0, 0.0),
         # Degrees ± this of hue. Ours.
-        "hue": (0.0, 25.0, 40.0, 65.0, 120.0),
+        "hue": (0.0, 28.0, 42.0, 65.0, 110.0),
         # Factors 1 ± this on saturation and value. Ours.
         "saturation": (0.0, 0.1, 0.2, 0.3, 0.5),
         "value": (0.0, 0.05, 0.1, 0.15, 0.2),
@@ -54,7 +58,9 @@ class Color(GradedFamily):
             rgba[:3] = _recoloured(rgba[:3], _recolouring(numbers, rng))
         for geoms, material in zip(ground, scene.spare_2d, strict=False):
             own = own_colours(model, geoms[0], scene.texture_size(material))
-            cover(scene, geoms, material, 255 * _recoloured(own, _recolouring(numbers, rng)))
+            picture = _recoloured(own, _recolouring(numbers, rng))
+            picture += max(0.0, min(LEAST_LUMA, (own @ LUMA).mean()) - (picture @ LUMA).mean())
+            cover(scene, geoms, material, 255 * picture)
 
     def decorate(self, scene: Scene, t: int) -> None:
         sky = scene.sky()

@@ -20,9 +20,18 @@ if TYPE_CHECKING:
 #: seen, surfaces come before what stands before them, and light and weather reach everything.
 SCENE = ("camera", "texture", "color", "background", "distractor", "lighting", "weather")
 
-#: Severity of each family within ``combined`` at each of `SEVERITY`. Ours: all families together at
-#: the severity that is asked for leave nothing of thin bodies, and the levels hardly differ.
-TOGETHER = (0.0, 0.1, 0.25, 0.45, 0.7)
+#: Family → its severity within ``combined`` at each of `SEVERITY`. Ours: all families together at
+#: the severity that is asked for leave nothing of thin bodies, and the levels hardly differ. Light
+#: and weather both darken, so they get the least: a person must still see the agent.
+TOGETHER = {
+    "camera": (0.0, 0.08, 0.19, 0.36, 0.67),
+    "texture": (0.0, 0.08, 0.19, 0.36, 0.67),
+    "color": (0.0, 0.08, 0.19, 0.36, 0.67),
+    "background": (0.0, 0.08, 0.19, 0.36, 0.67),
+    "distractor": (0.0, 0.08, 0.19, 0.36, 0.67),
+    "lighting": (0.0, 0.04, 0.1, 0.2, 0.3),
+    "weather": (0.0, 0.04, 0.1, 0.2, 0.35),
+}
 
 
 class Composite(ShiftFamily):
@@ -68,9 +77,9 @@ class Combined(Composite):
 
     def apply(self, scene: Scene, severity: float, rng: np.random.Generator) -> None:
         self._acting = list(self.members.values())
-        each = float(np.interp(severity, SEVERITY, TOGETHER))
         for name, stream in self.streams(rng).items():
-            self.members[name].apply(scene, each, stream)
+            own = float(np.interp(severity, SEVERITY, TOGETHER[name]))
+            self.members[name].apply(scene, own, stream)
 
 
 class Preset(Composite):

@@ -40,6 +40,9 @@ BEFORE, BEHIND = (0.55, 0.8), (1.2, 1.7)
 #: Share of that depth up to which a thing counts as standing before the task's things.
 NEAR = 1.1
 
+#: Darkest and lightest luma of distractors, and their saturation. Ours.
+LUMA, SATURATION = (0.15, 0.6), 0.8
+
 #: Radians an agent step that a moving distractor turns by, at most. Ours.
 TUMBLE = 0.2
 
@@ -55,9 +58,9 @@ class Distractor(GradedFamily):
 
     table: ClassVar = {
         # How many, rounded. Ours.
-        "count": (0.0, 5.0, 6.0, 8.0, 11.0),
+        "count": (0.0, 8.0, 11.0, 14.0, 17.0),
         # Mean radius in half frames. Ours.
-        "radius": (0.1, 0.12, 0.15, 0.2, 0.26),
+        "radius": (0.1, 0.115, 0.14, 0.18, 0.24),
         # Half frames an agent step that they drift by. Ours: still up to ``moderate``.
         "speed": (0.0, 0.0, 0.0, 0.015, 0.03),
         # Share of them that passes before the task's things. Ours.
@@ -77,7 +80,7 @@ class Distractor(GradedFamily):
         self._kinds = [kind for kind, _ in shapes]
         self._shares = np.array([shares for _, shares in shapes]).reshape(-1, 3)
         self._radius = numbers.radius * rng.uniform(0.6, 1.4, count)
-        colours = patterns.palette(rng, (0.15, 0.75), max(count, 2))[:count]
+        colours = patterns.palette(rng, LUMA, max(count, 2), SATURATION)[:count]
         self._rgba = np.concatenate([colours, np.ones((count, 1))], 1).astype(np.float32)
         self._start = rng.uniform(-FIELD, FIELD, (count, 2))
         heading = rng.uniform(0, 2 * np.pi, count)

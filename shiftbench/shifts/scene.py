@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 
 from shiftbench.errors import ShiftBenchError
-from shiftbench.shifts.sky import Ground, Sky
+from shiftbench.shifts.sky import Ground, Sky, rays
 
 #: Spare textures: how many, and their size in pixels. A texture family colours the floor and the
 #: walls with the 2-D ones and each solid of a suite task with a cube; larger sizes cost time at
@@ -25,6 +25,9 @@ SPARE_CUBE, SIZE_CUBE = 6, 32
 
 _RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 
+#: The groups of geoms that MuJoCo draws unless told otherwise.
+_DRAWN = np.array([1, 1, 1, 0, 0, 0], np.uint8)
+
 #: Fields of the model that decide how it looks and that a dm_control task may change at a reset
 #: (targets that move or hide); the physics model's values are the clean ones.
 _MIRRORED = (
@@ -32,7 +35,11 @@ _MIRRORED = (
     *("site_matid", "site_rgba", "site_size", "site_pos", "site_quat", "site_group"),
     *("tendon_matid", "tendon_rgba", "tendon_width", "tendon_group"),
     *("skin_matid", "skin_rgba", "hfield_size"),
-    *(name for name in dir(mujoco.MjModel) if name.startswith(("mat_", "light_", "cam_"))),
+    *(
+        name
+        for name in dir(mujoco.MjModel)
+        if name.startswith(("mat_", "light_", "cam_")) and name != "cam_ipd"
+    ),
 )
 
 #: Kinds of objects whose order and names the two models must share.
@@ -74,6 +81,9 @@ class Scene:
         width: int,
     ) -> None:
         self.model, self.spare_2d, self.spare_cube = _compile(xml, assets)
+        # MuJoCo places two eyes and draws the view from between them; families read and move one.
+        self.model.vis.global_.ipd = 0.0
+        self.model.cam_ipd[:] = 0.0
         self.data = mujoco.MjData(self.model)
         self.height, self.width = height, width
         clean, self._live = physics.model.ptr, physics.data.ptr
@@ -234,6 +244,30 @@ class Scene:
         lamp.attenuation, lamp.exponent, lamp.cutoff = (1.0, 0.0, 0.0), 0.0, 180.0
         lamp.headlight = lamp.castshadow = 0
         self.mjv.nlight += 1
+
+    def seen(self, side: int = 16) -> np.ndarray:
+        """Return which geom each of a grid of rays through the frame meets: int32 (side, side).
+
+        -1 stands for none, the sky. `update` must have placed the camera.
+        """
+        eye = self.mjv.camera[0]
+        directions = rays(eye, side, side).reshape(-1, 3)
+        found = np.full(side * side, -1, np.int32)
+        mujoco.mj_multiRay(
+            self.model,
+            self.data,
+            np.asarray(eye.pos, np.float64),
+            directions.ravel(),
+            _DRAWN,
+            True,
+            -1,
+            found,
+            np.empty(side * side),
+            None,
+            side * side,
+            mujoco.mjMAXVAL,
+        )
+        return found.reshape(side, side)
 
     def sky(self) -> np.ndarray:
         """Return the clean sky behind the present frame: uint8 (H, W, 3), not to be changed."""

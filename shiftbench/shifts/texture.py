@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
 
 #: Lumas of the patterns on the darker and on the lighter side, and their saturation. Ours.
-DARKER, LIGHTER, SATURATION = (0.2, 0.5), (0.7, 0.95), 1.0
+DARKER, LIGHTER, SATURATION = (0.2, 0.57), (0.7, 0.95), 1.0
 
 RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 
@@ -45,18 +45,23 @@ class Texture(GradedFamily):
         # Share of the pattern in its mixture with the surface's own colours. Ours; the scale ends
         # where the texture is replaced altogether, as in the paper (Jones et al. 2025, arXiv
         # 2509.12531).
-        "strength": (0.0, 0.5, 0.66, 0.83, 1.0),
+        "strength": (0.0, 0.5, 0.66, 0.82, 1.0),
+        # Share of that strength that ground which fills the whole picture takes away, so that a
+        # level changes much ground about as much as little. Ours.
+        "ease": (0.0, 0.5, 0.48, 0.4, 0.15),
         # Share of the solids' looks that get a pattern. Ours.
         "share": (0.0, 0.5, 0.75, 1.0, 1.0),
         # Share of each channel that comes and goes, and radians an agent step of that swing. Ours:
         # still up to ``moderate``.
-        "swing": (0.0, 0.0, 0.0, 0.1, 0.15),
+        "swing": (0.0, 0.0, 0.0, 0.1, 0.1),
         "speed": (0.0, 0.0, 0.0, 0.1, 0.2),
     }
 
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
-        strength, share = numbers.strength, numbers.share
         ground, solids = looks(scene.model)
+        scene.update()
+        covered = np.isin(scene.seen(), np.concatenate(ground)).mean() if ground else 0.0
+        strength = numbers.strength * (1 - numbers.ease * covered)
         light, dark = (
             np.mean([own_colours(scene.model, geoms[0], 8) @ patterns.LUMA for geoms in side])
             if side
@@ -64,7 +69,7 @@ class Texture(GradedFamily):
             for side in (solids, ground)
         )
         of_solids, of_ground = (LIGHTER, DARKER) if light >= dark else (DARKER, LIGHTER)
-        chosen = rng.permutation(len(solids))[: int(np.ceil(share * len(solids)))]
+        chosen = rng.permutation(len(solids))[: int(np.ceil(numbers.share * len(solids)))]
         painted = [solids[i] for i in chosen]
         _paint(scene, ground, scene.spare_2d, strength, of_ground, rng)
         _paint(scene, painted, scene.spare_cube, strength, of_solids, rng)
