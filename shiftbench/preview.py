@@ -151,9 +151,16 @@ def _save(images: Sequence[Image.Image], path: Path) -> None:
     """Write one image as PNG, several as a GIF that repeats."""
     if len(images) == 1:
         images[0].save(path, format="PNG", optimize=True)
-    else:
-        later = images[1:]
-        images[0].save(path, format="GIF", save_all=True, append_images=later, duration=100, loop=0)
+        return
+    # One palette for all, of some of them, and no dither: what stands still must not flicker.
+    some = images[:: max(1, len(images) // 4)]
+    width, height = images[0].size
+    strip = Image.new("RGB", (width, height * len(some)))
+    for i, image in enumerate(some):
+        strip.paste(image, (0, i * height))
+    palette = strip.quantize(256)
+    first, *later = (image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images)
+    first.save(path, format="GIF", save_all=True, append_images=later, duration=100, loop=0)
 
 
 def _grid(

@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import av
+import numpy as np
+from PIL import Image
+
 #: The installed command.
 COMMAND = Path(sys.executable).parent / "shiftbench"
 
@@ -46,3 +50,35 @@ def package(folder: Path, name: str, entry_points: str, **modules: str) -> None:
     (info / "entry_points.txt").write_text(entry_points)
     for module, text in modules.items():
         (folder / f"{module}.py").write_text(text)
+
+
+def still(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> Path:
+    """Write an image of one colour; width and height in pixels."""
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def gif(path: Path, colours: list[tuple[int, int, int]]) -> Path:
+    """Write an animated GIF, a frame a colour."""
+    first, *later = (Image.new("RGB", (40, 30), colour) for colour in colours)
+    first.save(path, save_all=True, append_images=later)
+    return path
+
+
+def video(path: Path, frames: list[np.ndarray]) -> Path:
+    """Encode a video of frames uint8 (H, W, 3), H and W even; without any it stays empty."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width = frames[0].shape[:2] if frames else (32, 48)
+        stream.pix_fmt = "yuv420p"
+        container.start_encoding()
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        if frames:
+            container.mux(stream.encode())
+    return path
+
+
+def flat(level: int, height: int = 32, width: int = 48) -> np.ndarray:
+    """Return a grey frame: uint8 (H, W, 3)."""
+    return np.full((height, width, 3), level, np.uint8)

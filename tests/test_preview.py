@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from PIL import Image, ImageFont
+from support import flat, video
 
 from shiftbench import preview
 from shiftbench.envs.pixels import PixelEnv
@@ -16,9 +20,9 @@ def laid_out(monkeypatch) -> dict:
     caught = {}
     layout = preview._grid
 
-    def grid(title, row_names, column_names, rows):
+    def grid(title, row_names, column_names, rows, *size):
         caught.update(title=title, row_names=row_names, column_names=column_names, rows=rows)
-        return layout(title, row_names, column_names, rows)
+        return layout(title, row_names, column_names, rows, *size)
 
     monkeypatch.setattr(preview, "_grid", grid)
     return caught
@@ -73,3 +77,53 @@ def test_an_episode_that_ends_first_gives_its_last_frame(cartpole, mini, laid_ou
     preview.contact_sheet(short, mini, [], steps=30)
     assert len(made) == short.agent_steps
     assert (laid_out["rows"][0][0] == made[-1][0]).all()
+
+
+def test_a_clip_has_a_frame_a_step_that_shows_the_same_actions(cartpole, mini, laid_out):
+    shifts = [Shift("lighting", "severe", 0.75)]
+    images = preview.clip(cartpole, mini, shifts, frames=4)
+    assert len(images) == 4
+    assert len({image.size for image in images}) == 1
+    last = laid_out["rows"][0][0]
+    preview.contact_sheet(cartpole, mini, shifts, steps=3)
+    assert (laid_out["rows"][0][0] == last).all()
+
+
+def test_gif_writes_a_clip_in_which_a_moving_shift_moves(call, tmp_path):
+    out = tmp_path / "clips"
+    chosen = ("--task", "cartpole_balance", "--shift", "background:moderate")
+    done = call("preview", *chosen, "--shift", "background:severe", "--gif", "--out", out)
+    assert done.code == 0, done.err
+    assert done.out.split() == [str(out / "cartpole_balance.gif")]
+    with Image.open(out / "cartpole_balance.gif") as clip:
+        assert clip.format == "GIF"
+        assert clip.n_frames == preview.FRAMES
+        assert clip.info["loop"] == 0
+        frames = []
+        for t in range(clip.n_frames):
+            clip.seek(t)
+            frames.append(np.asarray(clip.convert("RGB"), np.int16))
+    font = ImageFont.load_default(preview.LETTERS)
+    left = 2 * preview.GAP + int(font.getlength("background"))
+    top = 2 * (preview.LETTERS + 2 * preview.GAP)
+    cell = 128  # 64 px doubled
+    changes = []
+    for column in range(3):  # none, moderate, severe
+        x = left + column * (cell + preview.GAP)
+        sky = [frame[top : top + 16, x : x + 32] for frame in frames]
+        changes.append(np.mean([np.abs(a - b).mean() for a, b in itertools.pairwise(sky)]))
+    assert max(changes[:2]) < 0.1  # what stands still does not flicker
+    assert changes[2] > 2
+
+
+def test_a_clip_shows_a_users_video(call, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    video(folder / "film.mp4", [flat(level) for level in range(10, 250, 20)])
+    arguments = ("--task", "cartpole_balance", "--gif", "--out", tmp_path / "clips")
+    pictures = {}
+    for name, flags in (("pattern", ()), ("video", ("--backgrounds", folder))):
+        done = call("preview", *arguments, "--shift", "background:extreme", *flags)
+        assert done.code == 0, done.err
+        pictures[name] = (tmp_path / "clips" / "cartpole_balance.gif").read_bytes()
+    assert pictures["pattern"] != pictures["video"]

@@ -116,7 +116,11 @@ def families(table: pd.DataFrame, agents: Sequence[str]) -> Figure:
     narrow = len(levels) * columns > 6  # the names of the levels stand upright
     height = 0.16 * max(2, *(label.count("\n") + 1 for label in labels)) * len(agents)
     with _style("white"):
-        size = (WIDTH, (1.15 if narrow else 0.7) + lines * (0.3 + height))
+        # Upright names take the height of their letters, also above where the last line is short.
+        letters = max(len(_shown(level)) for level in levels)
+        upright = 1.15 + max(0, letters - 8) * 0.08 * (1 if len(names) % columns == 0 else 2)
+        below = upright if narrow else 0.7
+        size = (WIDTH, below + lines * (0.3 + height))
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
         for index, (axes, name) in enumerate(zip(grid.flat, names, strict=False)):
