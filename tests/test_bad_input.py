@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from support import MINE
+from support import MINE, flat, still, video
 
 from shiftbench import checkpoints
 
@@ -52,6 +54,11 @@ def refused(call, mine, tmp_path):
         ((*RUN, "--shift", "textur:full"), ["'textur' for --shift", "'texture'"]),
         ((*RUN, "--shift", "texture:ful"), ["level 'ful' for --shift", "'full'"]),
         ((*RUN, "--shift", "severe"), ["'severe' for --shift", "half"]),
+        ((*RUN, "--shift", "preset:nope"), ["preset 'nope' for --shift", "dcs-hard"]),
+        ((*RUN, "--shift", "preset:dcs-hrad"), ["'dcs-hrad' for --shift", "mean 'dcs-hard'"]),
+        ((*RUN, "--shift", "preset:full"), ["preset 'full' for --shift", "dcs-hard"]),
+        ((*RUN, "--shift", "texture:dcs-hard"), ["level 'dcs-hard' for --shift", "full"]),
+        ((*RUN, "--shift", "preset"), ["--shift preset: ", "name one: preset:dcs-easy, "]),
         ((*TRAIN, "--encoder", "synht"), ["'synht' for --encoder", "'synth'"]),
         ((*TRAIN, "--encoder", "timm:resnet81"), ["'resnet81' for --encoder", "timm:resnet18"]),
         ((*RUN, "--encoder", "cnn"), ["--encoder cnn", "'random' has no encoder"]),
@@ -144,10 +151,19 @@ def test_task_files_that_are_no_text_or_there_twice(refused, tmp_path, good_task
         ("half = 0.5", "texture = 0.5", "levels"),
         ("half = 0.5", "all = 0.5", "levels"),
         ("half = 0.5", "half = nan", "levels.half"),
+        ("half = 0.5", "half = 1.01", "levels.half: allowed is a severity in 0..1"),
+        ("half = 0.5", "half = -0.5", "levels.half: allowed is a severity in 0..1"),
+        ("half = 0.5", 'half = "much"', "levels"),
         ('tasks = ["my_task"]', 'tasks = ["my_tusk"]', "Did you mean 'my_task'"),
         ('tasks = ["my_task"]', "tasks = []", "tasks"),
         ("episodes = 2", "episode = 2", "episode"),
         ("episodes = 2", 'render = "pretty"', "dm_control"),
+        ("episodes = 2", "image_size = 2048", "image_size: allowed is 16 to 1024"),
+        (
+            "episodes = 2",
+            'image_size = 1024\nrender = "dm_control"',
+            "image size 1024 is larger than the buffer of render profile 'dm_control': at most 480",
+        ),
         ("[mine]", "x = 3\n[mine]", "'x' must be a table"),
     ],
 )
@@ -160,6 +176,72 @@ def test_broken_suite_files(refused, tmp_path, old, new, expected):
 def test_suite_files_that_are_not_there(refused):
     assert "no.toml: cannot be read" in refused(*RUN, "--suite-file", "no.toml")
     assert "tasks: cannot be read" in refused(*RUN, "--suite-file", "tasks")
+
+
+# -- backgrounds of one's own ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [RUN, ("preview", *MINE)], ids=["run", "preview"])
+def test_folders_of_backgrounds(refused, tmp_path, command):
+    def attempt(*expected: str, folder: object = "pictures") -> None:
+        # The folder is looked at whether or not a shift shows pictures.
+        for shift in ("background:full", "lighting:half"):
+            line = refused(*command, "--shift", shift, "--backgrounds", folder)
+            for part in expected:
+                assert part in line, line
+
+    attempt("--backgrounds pictures: No such file or directory")
+    attempt("'--backgrounds': the path is empty", folder="")
+    attempt("--backgrounds suites.toml: Not a directory", folder="suites.toml")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    attempt("--backgrounds pictures: no image, GIF or video in it", ".png", ".gif", ".mp4")
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "inner.png").mkdir()
+    attempt("--backgrounds pictures: no image, GIF or video in it")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_folder_of_backgrounds_that_is_closed(refused, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir(mode=0)
+    try:
+        line = refused(*RUN, "--shift", "background:full", "--backgrounds", "pictures")
+    finally:
+        folder.chmod(0o700)
+    assert "--backgrounds pictures: Permission denied" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "expected"),
+    [
+        ("x.png", lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "cannot be decoded"),
+        ("x.webp", lambda path: path.write_text("a page that says 404"), "cannot be decoded"),
+        ("x.gif", lambda path: path.write_bytes(b""), "cannot be decoded"),
+        ("x.webm", lambda path: path.write_bytes(b"\x1aE\xdf\xa3 cut"), "cannot be decoded"),
+        ("x.avi", lambda path: video(path, []), "x.avi: "),
+        ("x.mkv", lambda path: video(path, []), "x.mkv: "),
+        ("x.mp4", lambda path: video(path, []), "x.mp4: "),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_broken_backgrounds(refused, tmp_path, name, write, expected):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    still(folder / "good.png", (1, 2, 3))
+    write(folder / name)
+    line = refused(*RUN, "--shift", "background:full", "--backgrounds", "pictures")
+    assert f"--backgrounds {folder / name}: " in line
+    assert expected in line
+
+
+def test_a_video_without_the_extra(refused, tmp_path, monkeypatch):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    video(folder / "film.mp4", [flat(9)])
+    monkeypatch.setitem(sys.modules, "av", None)
+    line = refused(*RUN, "--shift", "background:full", "--backgrounds", "pictures")
+    assert "film.mp4: videos need PyAV: pip install 'shiftbench[video]'" in line
 
 
 # -- checkpoints and weights ----------------------------------------------------------------------

@@ -6,10 +6,12 @@ import shlex
 
 import pytest
 import torch
+from support import still
 
 from shiftbench import checkpoints, cli, plan, specs
 from shiftbench.agents import resolve
 from shiftbench.errors import ShiftBenchError
+from shiftbench.shifts import pictures
 
 
 @pytest.fixture
@@ -37,6 +39,18 @@ def test_the_clean_arm_comes_first_and_once(mini):
     names = [str(shift) for shift in chosen]
     assert names[:2] == ["none:none", "texture:mild"]
     assert sorted(names[2:]) == sorted(f"{f}:mild" for f in mini.families if f != "texture")
+
+
+def test_pictures_go_to_the_shifts_that_show_them(mini, tmp_path):
+    still(tmp_path / "a.png", (9, 9, 9))
+    names = ("background:mild", "texture:mild", "preset:dcs-easy", "preset:rlvigen-light-easy")
+    chosen = plan.select_shifts(names, mini, tmp_path)
+    assert [bool(shift.backgrounds) for shift in chosen] == [False, True, False, True, False]
+    assert not any(shift.backgrounds for shift in plan.select_shifts(names, mini))
+    (tmp_path / "b.png").write_bytes(b"broken")
+    pictures.load.cache_clear()
+    with pytest.raises(ShiftBenchError, match=r"b\.png: cannot be decoded"):
+        plan.select_shifts(("texture:mild",), mini, tmp_path)
 
 
 def test_overrides_reach_every_agent():

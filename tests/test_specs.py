@@ -4,6 +4,7 @@ import pytest
 
 from shiftbench import specs
 from shiftbench.errors import ShiftBenchError
+from shiftbench.shifts.presets import PRESETS
 from shiftbench.specs import Shift
 
 
@@ -90,28 +91,18 @@ def test_unknown_family_in_suite_lists_the_valid_ones(tmp_path):
         specs.load_suites(path)
 
 
-def test_shift_selection(mini):
-    def names(text):
-        return [str(s) for s in Shift.parse(text, mini)]
-
-    assert names("none") == names("texture:none") == ["none:none"]
-    assert names("severe") == [f"{family}:severe" for family in mini.families]
-    assert names("texture:mild") == ["texture:mild"]
-    assert names("texture") == [f"texture:{level}" for level in mini.levels if level != "none"]
-    assert len(names("all")) == 1 + len(mini.families) * 4
-
-
-@pytest.mark.parametrize(
-    ("text", "nearest"),
-    [("sever", "severe"), ("textur:severe", "texture"), ("texture:sevre", "severe")],
-)
-def test_unknown_shift_names_the_nearest(mini, text, nearest):
-    with pytest.raises(ShiftBenchError, match=f"Did you mean '{nearest}'"):
-        Shift.parse(text, mini)
-
-
 def test_overrides_change_the_id():
     plain = specs.AgentSpec("a", "dreamer")
     assert plain.id == "a"
     other = specs.AgentSpec("a", "dreamer", options={"encoder": "timm:x", "blocks": 2})
     assert other.id == "a+blocks=2+encoder=timm:x"
+
+
+def test_a_suite_shows_a_family_at_its_own_levels(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[mine]\nversion = 1\ntasks = ["finger_spin"]\nfamilies = ["preset", "texture"]\n'
+        "[mine.levels]\nhalf = 0.5\n"
+    )
+    names = [str(shift) for shift in specs.get_suite("mine", path).shifts()]
+    assert names == ["none:none", *(f"preset:{name}" for name in PRESETS), "texture:half"]
