@@ -170,18 +170,22 @@ def _grid(
     rows: Sequence[Sequence[np.ndarray | None]],
     least: int = CELL,
 ) -> Image.Image:
-    """Lay frames out with their names beside and above them, in cells of at least ``least``."""
+    """Lay frames out with their names beside and above them, in cells of at least ``least``.
+
+    Columns are as wide as their widest name where that is wider than a cell.
+    """
     font = ImageFont.load_default(LETTERS)
     size = rows[0][0].shape[0]
     cell = size * -(-least // size)
     left = 2 * GAP + int(max(font.getlength(name) for name in row_names))
     top = 2 * (LETTERS + 2 * GAP)
-    width = max(left + len(column_names) * (cell + GAP), 2 * GAP + int(font.getlength(title)))
+    pitch = GAP + max(cell, *(int(font.getlength(name)) + 1 for name in column_names))
+    width = max(left + len(column_names) * pitch, 2 * GAP + int(font.getlength(title)))
     sheet = Image.new("RGB", (width, top + len(rows) * (cell + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP, GAP), title, INK, font)
     for j, name in enumerate(column_names):
-        middle = left + j * (cell + GAP) + cell // 2
+        middle = left + j * pitch + (pitch - GAP) // 2
         draw.text((middle, top - GAP), name, INK, font, anchor="ms")
     for i, (name, row) in enumerate(zip(row_names, rows, strict=True)):
         y = top + i * (cell + GAP)
@@ -189,5 +193,5 @@ def _grid(
         for j, frame in enumerate(row):
             if frame is not None:
                 picture = Image.fromarray(frame).resize((cell, cell), Image.Resampling.NEAREST)
-                sheet.paste(picture, (left + j * (cell + GAP), y))
+                sheet.paste(picture, (left + j * pitch + (pitch - GAP - cell) // 2, y))
     return sheet

@@ -127,3 +127,14 @@ def test_a_clip_shows_a_users_video(call, tmp_path):
         assert done.code == 0, done.err
         pictures[name] = (tmp_path / "clips" / "cartpole_balance.gif").read_bytes()
     assert pictures["pattern"] != pictures["video"]
+
+
+def test_long_names_of_levels_do_not_touch(cartpole, mini):
+    shifts = [Shift("preset", name, 1.0) for name in ("dmcgb2-rotate-hard", "rlvigen-camera-hard")]
+    image = preview.clip(cartpole, mini, shifts, frames=1)[0]
+    names = np.asarray(image)[preview.LETTERS + 3 * preview.GAP :][: preview.LETTERS - 2]
+    font = ImageFont.load_default(preview.LETTERS)
+    inked = np.flatnonzero((names != 255).any(axis=(0, 2)))
+    gaps = np.diff(inked)
+    assert (gaps >= preview.GAP).sum() == 2  # between three names
+    assert np.ptp(inked) >= 2 * font.getlength("rlvigen-camera-hard")
