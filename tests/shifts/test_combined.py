@@ -43,26 +43,28 @@ def test_without_any_one_member_the_frame_is_another(shift_envs, monkeypatch, mi
     raise AssertionError(f"{missing} is not to be seen")
 
 
-def test_a_member_gets_its_own_stream_and_a_severity_that_grows(shift_envs):
+def test_a_member_gets_its_own_stream_and_other_numbers_than_alone(shift_envs):
     env = shift_envs["cartpole_balance"]
     family = Combined.for_shift(shift())
     got = {}
 
     def recorded(name):
-        def apply(scene, severity, rng):
-            got[name] = severity, rng.uniform()
+        def use(scene, numbers, rng):
+            got[name] = vars(numbers), rng.uniform()
 
-        return apply
+        return use
 
     for name, member in family.members.items():
-        member.apply = recorded(name)
-    before = dict.fromkeys(SCENE, 0.0)
+        member.use = recorded(name)
+    seen = {name: [vars(member.numbers(0))] for name, member in family.members.items()}
     for severity in SEVERITY[1:]:
         family.apply(env.scene, severity, np.random.default_rng(0))
-        now = {name: own for name, (own, _) in got.items()}
-        assert all(before[name] < now[name] <= severity for name in SCENE)
+        for name, member in family.members.items():
+            numbers, _ = got[name]
+            assert numbers not in seen[name]  # every level has its own
+            assert numbers != vars(member.numbers(severity))
+            seen[name].append(numbers)
         assert len({number for _, number in got.values()}) == len(SCENE)
-        before = now
     # A stream depends on the name alone, not on who stands beside.
     whole = dict(got)
     family.members = {"weather": family.members["weather"]}
