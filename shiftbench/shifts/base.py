@@ -81,15 +81,39 @@ def both_ways(rng: np.random.Generator, least: float, count: int) -> np.ndarray:
     return rng.choice((-1.0, 1.0), count) * rng.uniform(least, 1, count)
 
 
+class Swing:
+    """Colours that come and go, each channel in a rhythm of its own; false where nothing moves.
+
+    Args:
+        numbers: ``swing``, the share of a channel that goes at most, and ``speed`` in radians an
+            agent step.
+        count: of colours.
+        rng: draws where each begins.
+    """
+
+    def __init__(self, numbers: SimpleNamespace, count: int, rng: np.random.Generator) -> None:
+        self._share, self._speed = numbers.swing, numbers.speed
+        self._phases = rng.uniform(0, 2 * np.pi, (count, 3))
+
+    def __bool__(self) -> bool:
+        return self._share > 0 and self._speed > 0
+
+    def at(self, t: int) -> np.ndarray:
+        """Return the factors at agent step ``t``: float (count, 3) in (0, 1]."""
+        return 1 - self._share * (0.5 + 0.5 * np.sin(self._phases + self._speed * t))
+
+
 class GradedFamily(ShiftFamily):
     """A family whose numbers stand in one table.
 
     Attributes:
         table: name → its value at each of `SEVERITY`; between them values are interpolated. At
             severity 0 no number changes a frame.
+        motion: which of these names say whether and how fast things move.
     """
 
     table: ClassVar[Mapping[str, tuple[float, ...]]]
+    motion: ClassVar[tuple[str, ...]] = ("speed",)
 
     @classmethod
     def numbers(cls, severity: float, **given: float) -> SimpleNamespace:

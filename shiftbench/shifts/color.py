@@ -2,7 +2,7 @@
 
 Each look is turned in hue, changed in saturation and value and moved in RGB by an offset of its
 own, and clipped. The ground's texture is recoloured texel by texel; other textures are tinted, as
-in the Distracting Control Suite. The colours hold for the whole episode.
+in the Distracting Control Suite. From ``severe`` on every colour also comes and goes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from shiftbench.shifts.base import GradedFamily, both_ways
+from shiftbench.shifts.base import GradedFamily, Swing, both_ways
 from shiftbench.shifts.patterns import LUMA
 from shiftbench.shifts.sky import put
 from shiftbench.shifts.texture import UNSET, cover, looks, own_colours
@@ -32,6 +32,7 @@ class Color(GradedFamily):
     """Recolours what is drawn."""
 
     needs_depth = True
+    motion = ("swing", "speed")
     table: ClassVar = {
         # RGB ± this, uniform, of a range of 1. Distracting Control Suite (Stone et al. 2021, arXiv
         # 2101.02722): 0.1, 0.2, 0.3 for easy, medium, hard.
@@ -46,6 +47,10 @@ class Color(GradedFamily):
         "value": (0.0, 0.05, 0.1, 0.15, 0.2),
         # Share of each range around 0 that is not drawn from, so that levels do not overlap. Ours.
         "least": (0.0, 0.75, 0.75, 0.75, 0.75),
+        # Share of each channel that comes and goes, and radians an agent step of that swing. Ours:
+        # still up to ``moderate``; the Distracting Control Suite's moving colours walk at random.
+        "swing": (0.0, 0.0, 0.0, 0.1, 0.15),
+        "speed": (0.0, 0.0, 0.0, 0.1, 0.2),
     }
 
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
@@ -54,13 +59,23 @@ class Color(GradedFamily):
         # The sky first: what it gets must not depend on how many things stand before it.
         self._sky, self._seen = _recolouring(numbers, rng), None
         ground, _ = looks(model)
-        for rgba in (*model.mat_rgba[:spare], *_own_colours(model, ground)):
+        colours = [*model.mat_rgba[:spare], *_own_colours(model, ground)]
+        for rgba in colours:
             rgba[:3] = _recoloured(rgba[:3], _recolouring(numbers, rng))
         for geoms, material in zip(ground, scene.spare_2d, strict=False):
             own = own_colours(model, geoms[0], scene.texture_size(material))
             picture = _recoloured(own, _recolouring(numbers, rng))
             picture += max(0.0, min(LEAST_LUMA, (own @ LUMA).mean()) - (picture @ LUMA).mean())
             cover(scene, geoms, material, 255 * picture)
+            colours += [model.geom_rgba[i] for i in geoms]
+        self._moving = Swing(numbers, len(colours) + 1, rng)
+        self._colours = [(rgba[:3], rgba[:3].copy()) for rgba in colours]
+
+    def step(self, scene: Scene, t: int) -> None:
+        if self._moving:
+            *tints, self._tint = self._moving.at(t)
+            for (rgb, start), tint in zip(self._colours, tints, strict=True):
+                rgb[:] = start * tint
 
     def decorate(self, scene: Scene, t: int) -> None:
         sky = scene.sky()
@@ -69,7 +84,11 @@ class Color(GradedFamily):
             self._seen, self._coloured = sky, coloured.astype(np.uint8)
 
     def post(self, rgb: np.ndarray, depth: np.ndarray | None, t: int) -> np.ndarray:
-        put(rgb, self._coloured, depth == 1)
+        sky = self._coloured
+        if self._moving:
+            tint = np.tile(self._tint.astype(np.float32), sky.shape[1])
+            sky = (sky.reshape(len(sky), -1) * tint).astype(np.uint8).reshape(sky.shape)
+        put(rgb, sky, depth == 1)
         return rgb
 
 

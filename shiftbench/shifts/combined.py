@@ -69,7 +69,9 @@ class Composite(ShiftFamily):
 
 
 class Combined(Composite):
-    """All families that change the scene, at one severity."""
+    """All families that change the scene; what moves does so as in each alone."""
+
+    members: dict[str, GradedFamily]
 
     @classmethod
     def for_shift(cls, shift: Shift) -> Combined:
@@ -78,8 +80,10 @@ class Combined(Composite):
     def apply(self, scene: Scene, severity: float, rng: np.random.Generator) -> None:
         self._acting = list(self.members.values())
         for name, stream in self.streams(rng).items():
-            own = float(np.interp(severity, SEVERITY, TOGETHER[name]))
-            self.members[name].apply(scene, own, stream)
+            member, own = self.members[name], float(np.interp(severity, SEVERITY, TOGETHER[name]))
+            alone = vars(member.numbers(severity))
+            moving = {row: alone[row] for row in member.motion}
+            member.use(scene, member.numbers(own, **moving), stream)
 
 
 class Preset(Composite):

@@ -55,7 +55,7 @@ class Lighting(GradedFamily):
         "lamps": (0.0, 0.0, 1.0, 1.0, 2.0),
         # Gain on the whole frame where it gets darker, and where it gets brighter. Ours, set so
         # that the levels change a frame about as much as those of the other families.
-        "dark": (1.0, 0.67, 0.59, 0.52, 0.4),
+        "dark": (1.0, 0.67, 0.59, 0.52, 0.43),
         "bright": (1.0, 1.5, 1.72, 1.93, 2.5),
         # Standard deviation of the logarithm of each channel's gain. DMC-GB (Hansen & Wang 2021,
         # arXiv 2011.13389) varies colours with 0.10 (easy) and 0.18 (hard).

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: JPEG's best quality; from here on nothing is compressed.
 LOSSLESS = 100
 
-#: Share of the stops by which an episode that is too dark is so: noise hides more in the dark. Ours.
+#: Share of the stops by which an episode that is too dark is so; noise hides more there. Ours.
 DARKER = 0.75
 
 #: Side of the frames that the radii of blur are given for, in pixels.
@@ -32,6 +32,7 @@ SIDE = 64
 class Sensor(GradedFamily):
     """Degrades the finished image."""
 
+    motion = ("speed", "fresh")
     table: ClassVar = {
         # Standard deviation of a Gaussian blur in pixels of a frame of `SIDE`. Common corruptions:
         # 0.5, 0.75, 1, 1.25, 1.5.

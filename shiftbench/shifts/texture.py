@@ -18,7 +18,7 @@ import numpy as np
 
 from shiftbench.shifts import patterns
 from shiftbench.shifts.background import GROUND
-from shiftbench.shifts.base import GradedFamily
+from shiftbench.shifts.base import GradedFamily, Swing
 
 if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
@@ -41,11 +41,12 @@ _KEPT = (
 class Texture(GradedFamily):
     """Paints ground and solids with patterns."""
 
+    motion = ("swing", "speed")
     table: ClassVar = {
         # Share of the pattern in its mixture with the surface's own colours. Ours; the scale ends
         # where the texture is replaced altogether, as in the paper (Jones et al. 2025, arXiv
         # 2509.12531).
-        "strength": (0.0, 0.5, 0.66, 0.82, 1.0),
+        "strength": (0.0, 0.5, 0.64, 0.85, 1.0),
         # Share of that strength that ground which fills the whole picture takes away, so that a
         # level changes much ground about as much as little. Ours.
         "ease": (0.0, 0.5, 0.48, 0.4, 0.15),
@@ -74,13 +75,11 @@ class Texture(GradedFamily):
         _paint(scene, ground, scene.spare_2d, strength, of_ground, rng)
         _paint(scene, painted, scene.spare_cube, strength, of_solids, rng)
         self._painted = [*ground, *painted]
-        self._swing, self._speed = numbers.swing, numbers.speed
-        self._phases = rng.uniform(0, 2 * np.pi, (len(self._painted), 3))
+        self._moving = Swing(numbers, len(self._painted), rng)
 
     def step(self, scene: Scene, t: int) -> None:
-        if self._speed:
-            tints = 1 - self._swing * (0.5 + 0.5 * np.sin(self._phases + self._speed * t))
-            for geoms, tint in zip(self._painted, tints, strict=True):
+        if self._moving:
+            for geoms, tint in zip(self._painted, self._moving.at(t), strict=True):
                 scene.model.geom_rgba[geoms, :3] = tint
 
 

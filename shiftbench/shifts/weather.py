@@ -58,6 +58,7 @@ class Weather(GradedFamily):
     """Brings bad weather."""
 
     needs_depth = True
+    motion = ("drift", "still")
     table: ClassVar = {
         # CARLA's units, 0 to 100.
         "cloud": (0.0, 40.0, 70.0, 90.0, 100.0),
@@ -66,8 +67,10 @@ class Weather(GradedFamily):
         "wind": (0.0, 0.0, 0.0, 50.0, 100.0),
         # Altitude of the sun in degrees; from 45 on it changes nothing.
         "sun": (45.0, 4.0, 2.5, 0.5, -5.0),
-        # Frame widths an agent step that clouds drift by. Rain falls wherever it rains.
+        # Frame widths an agent step that clouds drift by.
         "drift": (0.0, 0.0, 0.0, 0.004, 0.01),
+        # Above 0 where rain and the noise of the dark stand still for the episode.
+        "still": (0.0, 1.0, 0.0, 0.0, 0.0),
     }
 
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
@@ -101,12 +104,13 @@ class Weather(GradedFamily):
         if darkness > 0:
             piece = rng.standard_normal((2 * height, 6 * width), np.float32)
             self._noise = np.float32(255 * DARK_NOISE * darkness**2) * piece
-            self._places = rng.integers(0, (height, width), (4096, 2)) * (1, 3)
+            places = 1 if numbers.still else 4096
+            self._places = rng.integers(0, (height, width), (places, 2)) * (1, 3)
         self._rain = None
         if numbers.rain:
             slant = SLANT * numbers.wind / 100 * rng.choice((-1, 1))
             self._rain = _rain(rng, size, numbers.rain / 100, slant)
-            self._fall = size * FALL * np.array([1.0, slant])
+            self._fall = size * FALL * np.array([1.0, slant]) * (not numbers.still)
 
     def decorate(self, scene: Scene, t: int) -> None:
         if self._sun:

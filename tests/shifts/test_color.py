@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shiftbench.shifts import color
-from shiftbench.specs import Shift
+from shiftbench.specs import LEVELS, Shift
 
 LOOKS = """
 <mujoco>
@@ -76,11 +76,12 @@ def test_no_numbers_no_change():
     assert not offset.any()
 
 
-def test_the_sky_is_recoloured_and_stays_so(shift_envs):
+@pytest.mark.parametrize(("level", "moves"), [("moderate", False), ("extreme", True)])
+def test_the_sky_is_recoloured_and_swings_from_severe_on(shift_envs, level, moves):
     env = shift_envs["cartpole_balance"]
     clean = env.reset(0)[:8].astype(int)
-    first = env.reset(0, Shift("color", "extreme", 1.0), 1)[:8]
+    first = env.reset(0, Shift("color", level, LEVELS[level]), 1)[:8]
     assert np.abs(first - clean).mean() > 15
     for _ in range(3):
         frame = env.step(np.zeros(1))[0]
-    assert (frame[:8] == first).all()
+    assert (frame[:8] != first).any() == moves
