@@ -7,6 +7,7 @@ ours covers too, is hidden, which dm_control's renderer is glad of.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -55,6 +56,8 @@ def serve(connection: Connection) -> None:
     The states are float64 (N, n); where ``peers`` is true the other suites' ways are taken with
     them too, recompilation with the first alone. None ends it.
     """
+    # Mesa's own default: dm_control's large frames gain by it, whatever ours are drawn with.
+    os.environ.setdefault("LP_NUM_THREADS", str(os.cpu_count()))
     tasks: dict[str, DmControl] = {}
     while (request := connection.recv()) is not None:
         task, size, states, peers = request

@@ -227,7 +227,6 @@ def main() -> int:
         chosen = [get_task(name, tasks) for name in options.task or suite.tasks]
         if options.out:
             pages.check(options.out, "render")
-        machine = pages.machine()
     except (ShiftBenchError, ValueError) as error:
         parser.error(str(error))
 
@@ -236,6 +235,11 @@ def main() -> int:
     worker = spawn.Process(target=peers.serve, args=(there,), daemon=True)
     worker.start()
     there.close()  # so that a worker that dies ends `recv` with EOFError
+    try:
+        # Only now: what our own OpenGL context wants of the environment is not to reach the worker.
+        machine = pages.machine()
+    except ShiftBenchError as error:
+        parser.error(str(error))
     counts = options.blocks, options.frames
     pairs = [(task, size) for size in sizes for task in chosen]
     rows = []
