@@ -42,7 +42,8 @@ def test_one_update_changes_exactly_what_the_mode_names(name, mode):
     plan = finetune.plan(encoder, mode)
     finetune.apply(encoder, plan)
     before = {k: v.clone() for k, v in encoder.module.state_dict().items()}
-    update(encoder, plan)
+    for _ in range(2):  # the first moves only one half of an adapter, as the other is zero
+        update(encoder, plan)
     changed = [k for k, v in encoder.module.state_dict().items() if not torch.equal(v, before[k])]
     assert sorted(changed) == sorted(plan.trainable)
 
@@ -54,13 +55,19 @@ def test_one_update_changes_exactly_what_the_mode_names(name, mode):
         assert plan.boundary == count - math.ceil(count / 3)
         last = [p for _, block in encoder.blocks[plan.boundary :] for p in block.parameters()]
         assert len(plan.trainable) == len(last)
+    elif mode == "lora":
+        assert plan.boundary == 0
+        assert {name.split(".parametrizations.")[0] for name in plan.trainable} == set(plan.adapted)
+        assert any(".0.up" in name for name in plan.trainable)
     else:
         assert (list(plan.trainable), plan.boundary) == (everything, 0)
 
 
 def test_learning_rate_factors_are_the_papers():
     factors = {name: mode.lr_factor for name, mode in finetune.MODES.items()}
+    lora = factors.pop("lora")
     assert factors == {"scratch": 1.0, "frozen": 0.0, "partial": 0.1, "full": 0.1, "lowlr": 0.01}
+    assert lora == 10 * factors["full"]
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -111,6 +118,36 @@ def test_another_plan_undoes_the_first():
     assert encoder.module.net.layer1.training
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_adapters_begin_without_effect_on_every_layer_of_the_blocks(name):
+    encoder = perturbed(name)
+    frames = torch.rand(2, 3, 64, 64)
+    encoder.module.eval()
+    before, count = encoder(frames), sum(p.numel() for p in encoder.module.parameters())
+    plan = finetune.plan(encoder, "lora")
+    finetune.apply(encoder, plan)
+    torch.testing.assert_close(encoder(frames), before)
+    wanted = [
+        layer
+        for _, block in encoder.blocks
+        for layer in block.modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+    ]
+    assert len(plan.adapted) == len(wanted) >= 4
+    added = [p for p in encoder.module.parameters() if p.requires_grad]
+    assert 0 < sum(p.numel() for p in added) < count
+    encoder.module.train()
+    norms = [
+        m
+        for m in encoder.module.modules()
+        if "Norm" in type(m).__name__ and list(m.children()) == []
+    ]
+    assert norms
+    assert not any(norm.training for norm in norms)
+    with pytest.raises(ValueError, match="build it anew"):
+        finetune.apply(encoder, plan)
+
+
 def test_a_number_of_blocks_overrides_the_third():
     encoder = encoders.build("synth", pretrained=False)
     assert finetune.plan(encoder, "partial").boundary == 8
@@ -137,7 +174,8 @@ def test_bad_plans(mode, blocks, message):
 
 def test_an_encoder_without_blocks_cannot_be_partly_trained():
     encoder = Encoder("custom", nn.Linear(4, 4), 4, nn.Identity())
-    with pytest.raises(ShiftBenchError, match="'custom' has no ordered blocks"):
-        finetune.plan(encoder, "partial")
+    for mode in ("partial", "lora"):
+        with pytest.raises(ShiftBenchError, match=f"'custom' has no ordered blocks.*'{mode}'"):
+            finetune.plan(encoder, mode)
     assert finetune.plan(encoder, "full").trainable == ("weight", "bias")
     assert finetune.plan(encoder, "frozen").trainable == ()
