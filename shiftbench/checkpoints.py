@@ -89,6 +89,18 @@ def check_fits(path: Path, meta: dict[str, Any], agent: Agent) -> None:
                 f"--checkpoint {path}: its agent has {key} {made!r}, "
                 f"'{agent.spec.id}' has {getattr(agent.spec, key)!r}"
             )
+    for key in ("encoder_size", "encoder_features"):
+        made, wanted = spec.get("options", {}).get(key), agent.spec.options.get(key)
+        if made != wanted:
+            raise ShiftBenchError(
+                f"--checkpoint {path}: its agent has {key} {made!r}, '{agent.spec.id}' has "
+                f"{wanted!r}"
+            )
+    if spec.get("augment", "none") != agent.spec.augment:
+        raise ShiftBenchError(
+            f"--checkpoint {path}: its agent was trained with --augment "
+            f"{spec.get('augment', 'none')}, '{agent.spec.id}' is with {agent.spec.augment}"
+        )
 
 
 def read(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -57,10 +57,17 @@ suite_options = options(
     click.option("--suite-file", type=PATH, help="TOML with further suites, one table each."),
     click.option("--tasks-dir", type=PATH, multiple=True, help="Folder with further task files."),
 )
-agent_options = options(
+encoder_options = options(
     click.option("--encoder", help="Another encoder: cnn, synth, timm:<name> or a plugin's."),
     click.option("--encoder-weights", type=PATH, help="Weights of the encoder (safetensors)."),
+    click.option("--encoder-size", type=click.IntRange(8, 2048),
+                 help="Side in pixels of a timm model's input; the suite's frames keep theirs."),
+    click.option("--encoder-features", help="Features of a timm model: patch, pooled or map."),
     click.option("--finetune-blocks", type=click.IntRange(min=1), help="Last blocks that train."),
+)  # fmt: skip
+agent_options = options(
+    encoder_options,
+    click.option("--augment", help="Training frames: none, shift or photometric."),
     click.option("--device", default="auto", show_default=True, callback=check_device,
                  help="auto, cpu, cuda, cuda:1 …"),
     click.option("--seed", "seeds", type=SEED, multiple=True, default=(0,),

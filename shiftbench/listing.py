@@ -66,6 +66,7 @@ def rows(
                 "algorithm": spec.algorithm,
                 "encoder": spec.encoder,
                 "mode": spec.mode,
+                "augment": spec.augment,
             }
             for name, spec in ((name, AGENTS.get(name)) for name in AGENTS)
         ]

@@ -58,9 +58,9 @@ def select_tasks(
 
 def select_agents(names: Sequence[str], overrides: dict[str, Any]) -> list[AgentSpec]:
     """Return the named agents, each with the overrides of the command line."""
-    keys = ("encoder", "encoder_weights", "finetune_blocks")
+    chosen = {key: overrides.get(key) for key in agents_table.OVERRIDES}
     return [
-        agents_table.resolve(name, **{key: overrides[key] for key in keys})
+        agents_table.resolve(name, **chosen)
         for name in dict.fromkeys(names)
     ]
 
@@ -184,6 +184,7 @@ def training_command(run: Run, out: Path, flags: Sequence[str] = ()) -> str:
         words += ["--encoder", agent.encoder]
     if agent.weights:
         words += ["--encoder-weights", agent.weights]
-    if agent.options.get("finetune_blocks") != base.options.get("finetune_blocks"):
-        words += ["--finetune-blocks", str(agent.options["finetune_blocks"])]
+    for key in agents_table.PLAIN_OVERRIDES:
+        if agent.options.get(key) != base.options.get(key):
+            words += [f"--{key.replace('_', '-')}", str(agent.options[key])]
     return shlex.join([*words, "--out", str(out), "--steps", str(STEPS)])

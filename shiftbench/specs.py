@@ -209,6 +209,8 @@ class AgentSpec(Struct, frozen=True, forbid_unknown_fields=True):
         encoder: ``cnn``, ``synth``, ``timm:<name>`` or a registered one.
         mode: fine-tuning mode, a key of `shiftbench.finetune.MODES`.
         weights: path of the encoder's weight file where the user gave one.
+        augment: what happens to training frames, a key of `shiftbench.augment.AUGMENTATIONS`,
+            whether the agent is defined so or was overridden.
         options: what was overridden with respect to the named agent; part of the id.
     """
 
@@ -217,6 +219,7 @@ class AgentSpec(Struct, frozen=True, forbid_unknown_fields=True):
     encoder: str = "cnn"
     mode: str = "scratch"
     weights: str = ""
+    augment: str = "none"
     options: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property

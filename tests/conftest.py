@@ -16,7 +16,7 @@ from typing import NamedTuple
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from support import COMMAND, GOOD_SUITE, GOOD_TASK, MINE
+from support import COMMAND, GOOD_SUITE, GOOD_TASK, MINE, TINY
 
 from shiftbench import agents, cli, specs
 
@@ -130,14 +130,6 @@ def installed() -> Callable[..., Done]:
         return Done(done.returncode, done.stdout, done.stderr)
 
     return run
-
-
-#: Of `shiftbench.agents.networks.Config`: small enough for seconds.
-TINY = {
-    "belief": 16, "hidden": 16, "categoricals": 4, "classes": 4, "units": 16,
-    "batch": 2, "length": 4, "imagination": 3, "update_every": 5,
-    "prefill_env_steps": 40, "replay_capacity": 500,
-}  # fmt: skip
 
 
 @pytest.fixture

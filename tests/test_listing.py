@@ -48,7 +48,9 @@ def test_agents_and_encoders_are_named():
         "algorithm": "dreamer",
         "encoder": "synth",
         "mode": "partial",
+        "augment": "none",
     }
+    assert agents["scratch-aug"]["augment"] == "photometric"
     encoders = [row["encoder"] for row in listing.rows("encoders", "mini")]
     assert {"cnn", "synth", "timm:<name>"} <= set(encoders)
 

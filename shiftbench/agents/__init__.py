@@ -23,14 +23,20 @@ AGENTS = Registry(
         spec.name: spec
         for spec in (
             AgentSpec("scratch", "dreamer", "cnn", "scratch"),
+            AgentSpec("scratch-aug", "dreamer", "cnn", "scratch", augment="photometric"),
             AgentSpec("pvm-frozen", "dreamer", "synth", "frozen"),
             AgentSpec("pvm-partial", "dreamer", "synth", "partial"),
             AgentSpec("pvm-full", "dreamer", "synth", "full"),
             AgentSpec("pvm-lowlr", "dreamer", "synth", "lowlr"),
+            AgentSpec("pvm-lora", "dreamer", "synth", "lora"),
             AgentSpec("random", "random", "none", "scratch"),
         )
     },
 )
+
+#: Overrides that become options under their own name, in the order of their flags.
+PLAIN_OVERRIDES = ("finetune_blocks", "encoder_size", "encoder_features", "augment")
+OVERRIDES = ("encoder", "encoder_weights", *PLAIN_OVERRIDES)
 
 
 def resolve(
@@ -39,6 +45,9 @@ def resolve(
     encoder: str | None = None,
     encoder_weights: Path | None = None,
     finetune_blocks: int | None = None,
+    encoder_size: int | None = None,
+    encoder_features: str | None = None,
+    augment: str | None = None,
 ) -> AgentSpec:
     """Return the named agent with its overrides, which become part of its id.
 
@@ -47,6 +56,11 @@ def resolve(
         encoder: another encoder, as ``cnn``, ``synth``, ``timm:<name>`` or a registered one.
         encoder_weights: a safetensors file; its hash enters the id, its path does not.
         finetune_blocks: how many of the last blocks train in mode ``partial``.
+        encoder_size: height and width in pixels of what a timm model is given, whatever the
+            suite's frames measure.
+        encoder_features: which features of a timm model are used, see
+            `shiftbench.encoders.timm_models`.
+        augment: what happens to training frames.
 
     Raises:
         ShiftBenchError: an unknown agent or encoder, or an override that has no effect.
@@ -81,9 +95,25 @@ def resolve(
                 f"--finetune-blocks: agent '{name}' has mode '{spec.mode}', not 'partial'"
             )
         options["finetune_blocks"] = finetune_blocks
+    encoder = encoder or spec.encoder
+    for key, value in (("encoder_size", encoder_size), ("encoder_features", encoder_features)):
+        if value is not None:
+            if not encoder.startswith("timm:"):
+                raise ShiftBenchError(
+                    f"--{key.replace('_', '-')}: only for timm models, not encoder '{encoder}'"
+                )
+            options[key] = value
+    if augment is not None and augment != spec.augment:
+        from shiftbench.augment import get
+
+        get(augment, "--augment")
+        if spec.encoder == "none":
+            raise ShiftBenchError(f"--augment {augment}: agent '{name}' learns from no frames")
+        options["augment"] = augment
     return msgspec.structs.replace(
         spec,
-        encoder=encoder or spec.encoder,
+        encoder=encoder,
         weights=str(encoder_weights) if encoder_weights else "",
+        augment=augment or spec.augment,
         options=options,
     )

@@ -12,13 +12,20 @@ import torch
 from torch import Tensor
 from torchrl.trainers.algorithms.dreamer_v3 import DreamerV3Optimizer
 
-from shiftbench import checkpoints, encoders, finetune, seeding
+from shiftbench import augment, checkpoints, encoders, finetune, seeding
 from shiftbench.agents.base import Agent
-from shiftbench.agents.networks import ActingModel, Config, mode_one_hot, sample_one_hot
+from shiftbench.agents.networks import (
+    ActingModel,
+    Config,
+    images,
+    mode_one_hot,
+    sample_one_hot,
+)
 from shiftbench.agents.world_model import DreamerModel
 from shiftbench.errors import ShiftBenchError
 
 if TYPE_CHECKING:
+    from shiftbench.encoders.cut import Cut
     from shiftbench.envs.pixels import PixelEnv
     from shiftbench.replay import Replay
 
@@ -70,6 +77,7 @@ class DreamerAgent(Agent):
         self.device = _device(self.device)
         overrides = {k: v for k, v in self.spec.options.items() if k in Config.__struct_fields__}
         self.config = msgspec.convert(overrides, Config)
+        self.augmentation = augment.get(self.spec.augment)
         self.train_steps = 0
         self._acting: ActingModel | None = None
 
@@ -92,8 +100,12 @@ class DreamerAgent(Agent):
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint says about itself."""
+        agent = {**msgspec.to_builtins(self.spec), "weights": ""}
+        if self.spec.augment == "none":
+            # So that runs and files from before there was a choice stay equal to this one.
+            del agent["augment"]
         return {
-            "agent": {**msgspec.to_builtins(self.spec), "weights": ""},
+            "agent": agent,
             "task": self.task.name,
             "task_version": self.task.version,
             "action_dim": self.action_dim,
@@ -137,10 +149,10 @@ class DreamerAgent(Agent):
 
         train.fit(self, make_env, budget, seed, run_dir, **options)
 
-    def seconds_per_step(self, env: PixelEnv) -> float:
+    def seconds_per_step(self, env: PixelEnv, **options: Any) -> float:
         from shiftbench import train
 
-        return train.seconds_per_step(self, env)
+        return train.seconds_per_step(self, env, **options)
 
     def begin(self, seed: int) -> None:
         """Build the networks and the optimiser; every random draw follows ``seed``."""
@@ -157,6 +169,7 @@ class DreamerAgent(Agent):
         )
         plan = finetune.plan(encoder, self.spec.mode, self.spec.options.get("finetune_blocks"))
         finetune.apply(encoder, plan)
+        self._encoder = encoder
         self.model = DreamerModel(
             encoder, plan, self.action_dim, self.image_size, self.config, self.task.action_repeat
         ).to(self.device)
@@ -168,22 +181,49 @@ class DreamerAgent(Agent):
         """Forget the past of the environment that collects."""
         self.latent.clear(torch.ones(1, dtype=torch.bool))
 
+    def trunk(self) -> Cut | None:
+        """Return the encoder cut where its blocks begin to train, None where all of them do.
+
+        Raises:
+            ShiftBenchError: the encoder does not work in two halves.
+        """
+        if self.model.cut is None and self.model.plan.boundary:
+            self.model.cut = self._encoder.cut(self.model.plan.boundary, self.image_size)
+        return self.model.cut
+
     @torch.no_grad()
-    def explore(self, pixels: np.ndarray, random: bool) -> dict[str, np.ndarray]:
+    def activations(self, pixels: np.ndarray) -> np.ndarray:
+        """Map uint8 (N, H, W, 3) frames to what the trunk gives for them, float16 (N, size)."""
+        values = self.model.cut.trunk(images(torch.from_numpy(pixels).to(self.device)))
+        return _half(values)
+
+    @torch.no_grad()
+    def explore(
+        self, pixels: np.ndarray, random: bool, keep: bool = False
+    ) -> dict[str, np.ndarray]:
         """Choose a training action for one uint8 (H, W, 3) frame.
 
         Args:
             pixels: the frame.
             random: draw the action uniformly (before learning starts).
+            keep: return also what `trunk` gives for the frame.
 
         Returns:
             ``action`` float32 (A,) in [-1, 1], and the latent that replay stores: ``state`` as
-            class indices (categoricals,), ``belief`` (D,).
+            class indices (categoricals,), ``belief`` (D,), and with ``keep`` the ``activations``,
+            float16 (size,).
         """
         model, latent = self._acting, self.latent
         frame = torch.from_numpy(pixels)[None].to(self.device)
+        kept = {}
+        if keep:
+            values = self.model.cut.trunk(images(frame))
+            kept["activations"] = _half(values)[0]
+            embedding = model.embed(values, self.model.cut)
+        else:
+            embedding = model.encode(frame)
         latent.belief = model.advance(latent.state, latent.belief, latent.action)
-        logits = model.posterior_logits(latent.belief, model.encode(frame))
+        logits = model.posterior_logits(latent.belief, embedding)
         latent.state = sample_one_hot(logits, self.config.unimix, self.generator)
         if random:
             shape = latent.action.shape
@@ -197,6 +237,7 @@ class DreamerAgent(Agent):
             "action": action[0].cpu().numpy(),
             "state": self._classes(latent.state)[0],
             "belief": latent.belief[0].cpu().numpy(),
+            **kept,
         }
 
     def _classes(self, state: Tensor) -> np.ndarray:
@@ -211,6 +252,7 @@ class DreamerAgent(Agent):
             model.decoder.mean.copy_(torch.from_numpy(mean).movedim(-1, 0))
         arrays, index = replay.sample(config.batch, config.length, rng)
         batch = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+        batch["seen"] = augment.apply(batch["pixels"], self.augmentation, self.generator)
         self.optimizer.zero_grad()
         loss, parts, states, beliefs = model.model_loss(batch, self.generator)
         loss.backward()
@@ -257,6 +299,12 @@ class DreamerAgent(Agent):
         self.optimizer.load_state_dict(state)
         self.generator.set_state(tensors["generator"].cpu())
         self.train_steps = int(meta["train_steps"])
+
+
+def _half(values: Tensor) -> np.ndarray:
+    """Return float16; what is beyond its range becomes its largest value, not infinite."""
+    limit = torch.finfo(torch.float16).max
+    return values.clamp(-limit, limit).half().cpu().numpy()
 
 
 def _device(name: str) -> str:

@@ -21,6 +21,7 @@ from torchrl.objectives import categorical_kl_terms
 from shiftbench import finetune
 from shiftbench.agents.networks import ActingModel, Config, Decoder, TwoHot, sample_one_hot
 from shiftbench.encoders.base import Encoder
+from shiftbench.encoders.cut import Cut
 
 
 class DreamerModel(nn.Module):
@@ -52,6 +53,8 @@ class DreamerModel(nn.Module):
             config.imagination, max(1, config.imagination_env_steps // action_repeat)
         )
         self.acting = ActingModel(encoder, action_dim, config)
+        #: Both halves of the encoder, where replay brings what the first one gives.
+        self.cut: Cut | None = None
         features = self.acting.features
         self.decoder = Decoder(features, image_size, config.decoder_channels)
         self.reward = TwoHot(features, config)
@@ -119,10 +122,15 @@ class DreamerModel(nn.Module):
         """Return the world model's loss, its parts, and the posterior states and beliefs.
 
         Args:
-            batch: what `shiftbench.replay.Replay.sample` returns, as tensors.
+            batch: what `shiftbench.replay.Replay.sample` returns, as tensors, and under ``seen``
+                the frames that the encoder is given, where they are others than ``pixels``, which
+                the decoder predicts.
         """
         acting, config = self.acting, self.config
-        embedding = acting.encode(batch["pixels"])
+        if "activations" in batch:
+            embedding = acting.embed(batch["activations"], self.cut)
+        else:
+            embedding = acting.encode(batch.get("seen", batch["pixels"]))
         logits, states, beliefs = self.observe(
             embedding, batch["action"], batch["first"], batch["state"], batch["belief"], generator
         )

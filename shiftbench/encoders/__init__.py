@@ -26,6 +26,7 @@ def build(
     image_size: int = 64,
     pretrained: bool = True,
     input_size: int | None = None,
+    features: str | None = None,
 ) -> Encoder:
     """Return a new encoder.
 
@@ -37,6 +38,8 @@ def build(
             a file nor the network is touched.
         input_size: for timm models, the size in pixels that frames are resized to; their own by
             default.
+        features: for timm models, which of their features are used; see
+            `shiftbench.encoders.timm_models`.
 
     Raises:
         ShiftBenchError: an unknown name, weights that are missing or do not fit, or an encoder
@@ -52,8 +55,9 @@ def build(
             weights=weights,
             pretrained=pretrained,
             input_size=input_size,
+            features=features,
         )
-    if input_size is not None:
+    if input_size is not None or features is not None:
         raise ShiftBenchError(f"encoder '{name}': only timm models take another input size")
     maker = ENCODERS.get(name, "--encoder")
     return maker(weights=weights, image_size=image_size, pretrained=pretrained)

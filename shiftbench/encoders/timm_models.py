@@ -37,8 +37,8 @@ SIZES = (("dinov2", 224),)
 
 #: Part of a model's name → features. The paper takes DINOv2's patch tokens without the class token
 #: and CLIP's pooled output. Other models give their spatial map where they have one.
-FEATURES = (("dinov2", "tokens"), ("clip", "pooled"))
-CHOICES = ("tokens", "pooled", "map")
+FEATURES = (("dinov2", "patch"), ("clip", "pooled"))
+CHOICES = ("patch", "pooled", "map")
 
 #: Seconds in which the hub must answer before it counts as out of reach.
 HUB_SECONDS = 5.0
@@ -52,7 +52,7 @@ class TimmNet(RunningStatistics):
 
     Args:
         net: the model.
-        kind: ``tokens`` (patch tokens without prefix tokens, flattened), ``pooled`` (the model's
+        kind: ``patch`` (patch tokens without prefix tokens, flattened), ``pooled`` (the model's
             own pooling) or ``map`` (the spatial map, averaged down to `MAP_CELLS` a side).
     """
 
@@ -66,7 +66,7 @@ class TimmNet(RunningStatistics):
         out = self.net.forward_features(image)
         if self.kind == "pooled":
             return self.net.forward_head(out, pre_logits=True).flatten(1)
-        if self.kind == "tokens":
+        if self.kind == "patch":
             return out[:, getattr(self.net, "num_prefix_tokens", 0) :].flatten(1)
         if getattr(self.net, "output_fmt", "NCHW") == "NHWC":
             out = out.permute(0, 3, 1, 2)
@@ -114,8 +114,8 @@ def build(
     if kind is None:
         kind = "map" if len(shape) == 4 else "pooled"
     if kind not in CHOICES:
-        raise unknown("features", kind, CHOICES)
-    if (kind, len(shape)) in (("tokens", 4), ("map", 3), ("map", 2), ("tokens", 2)):
+        raise unknown("features", kind, CHOICES, "--encoder-features")
+    if (kind, len(shape)) in (("patch", 4), ("map", 3), ("map", 2), ("patch", 2)):
         raise ShiftBenchError(
             f"encoder 'timm:{name}' has no features '{kind}': it has no such axis"
         )

@@ -29,7 +29,7 @@ def test_a_downsampling_layer_belongs_to_the_block_after_it():
 def test_dinov2_takes_224_px_and_gives_patch_tokens_and_twelve_blocks():
     encoder = encoders.build("timm:vit_small_patch14_dinov2", pretrained=False)
     assert encoder.transform.size == 224
-    assert encoder.module.kind == "tokens"
+    assert encoder.module.kind == "patch"
     assert encoder.features == (224 // 14) ** 2 * 384
     assert [label for label, _ in encoder.blocks] == [f"blocks.{i}" for i in range(12)]
     # Embeddings and the final norm are in no block.
@@ -59,7 +59,7 @@ def test_the_model_says_how_frames_are_prepared():
     ("name", "kind", "features"),
     [
         ("test_vit", "pooled", 64),
-        ("test_vit", "tokens", 64 * 100),
+        ("test_vit", "patch", 64 * 100),
         ("test_resnet", "map", 16 * 96),
         ("test_resnet", "pooled", 96),
     ],
