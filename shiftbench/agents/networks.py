@@ -15,6 +15,7 @@ from torchrl.modules import DreamerV3MLP, RSSMPosteriorV3, RSSMPriorV3
 from torchrl.objectives import two_hot_cross_entropy
 
 from shiftbench.encoders.base import Encoder
+from shiftbench.encoders.cut import Cut
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -194,6 +195,12 @@ def mode_one_hot(logits: Tensor) -> Tensor:
     return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype).flatten(-2)
 
 
+def images(pixels: Tensor) -> Tensor:
+    """Map uint8 (..., H, W, 3) frames to float32 (N, 3, H, W) in [0, 1]."""
+    # A permuted view is channels-last already, the faster layout for convolutions on a CPU.
+    return pixels.reshape(-1, *pixels.shape[-3:]).permute(0, 3, 1, 2).float() / 255.0
+
+
 class ActingModel(nn.Module):
     """What acting needs: encoder, recurrent state-space model, actor. Shipped in checkpoints.
 
@@ -249,10 +256,21 @@ class ActingModel(nn.Module):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Map uint8 (..., H, W, 3) frames to float32 (..., features)."""
-        batch = pixels.shape[:-3]
-        # A permuted view is channels-last already, the faster layout for convolutions on a CPU.
-        image = pixels.reshape(-1, *pixels.shape[-3:]).permute(0, 3, 1, 2).float() / 255.0
-        return self.feature_norm(self.encoder(self.transform(image))).reshape(*batch, -1)
+        features = self.encoder(self.transform(images(pixels)))
+        return self.feature_norm(features).reshape(*pixels.shape[:-3], -1)
+
+    def embed(self, activations: Tensor, cut: Cut) -> Tensor:
+        """Do the rest of `encode` from where the encoder's trunk ends.
+
+        Args:
+            activations: float16 or float32 (..., size), what ``cut`` has for the frames.
+            cut: both halves of the encoder.
+
+        Returns:
+            float32 (..., features).
+        """
+        flat = activations.reshape(-1, activations.shape[-1]).float()
+        return self.feature_norm(cut.head(flat)).reshape(*activations.shape[:-1], -1)
 
     def _grid(self, flat: Tensor) -> Tensor:
         return flat.unflatten(-1, (self.config.categoricals, self.config.classes))

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from shiftbench.encoders.cut import Cut
+
 
 @dataclass
 class Encoder:
@@ -21,7 +23,8 @@ class Encoder:
             that train everything.
         pretrained: True where weights came from pre-training; the world model then puts RMSNorm
             and SiLU between the features and the posterior.
-        sha256: hash of the pre-trained weight file, or empty.
+        sha256: hash of the pre-trained weights, or empty. Checkpoints with a hash leave out what
+            equals the weights, so equal hashes must mean equal weights.
     """
 
     name: str
@@ -35,3 +38,16 @@ class Encoder:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Map float32 (B, 3, H, W) in [0, 1] to float (B, features)."""
         return self.module(self.transform(pixels))
+
+    def cut(self, boundary: int, image_size: int) -> Cut:
+        """Return both halves of the encoder: ``trunk(pixels)`` and ``head(activations)``.
+
+        Args:
+            boundary: index of the first block of the head; the number of blocks where the trunk
+                is everything.
+            image_size: height and width of the frames in pixels.
+
+        Raises:
+            ShiftBenchError: the encoder does not work in two halves.
+        """
+        return Cut(self, boundary, image_size)
