@@ -41,6 +41,15 @@ def check_device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
+def check_feature_cache(ctx: click.Context, param: click.Parameter, value: str) -> str | int:
+    """Return ``auto``, ``off`` or a number of megabytes from 1 on."""
+    if value in ("auto", "off"):
+        return value
+    if re.fullmatch(r"0*[1-9]\d{0,8}", value):
+        return int(value)
+    raise click.BadParameter(f"'{value}' is none of auto, off, or megabytes from 1 on.")
+
+
 def options(*decorators: Callable) -> Callable:
     """Join options that several commands share into one decorator."""
 
@@ -70,6 +79,10 @@ agent_options = options(
     click.option("--augment", help="Training frames: none, shift or photometric."),
     click.option("--device", default="auto", show_default=True, callback=check_device,
                  help="auto, cpu, cuda, cuda:1 …"),
+    click.option("--feature-cache", default="auto", show_default=True, metavar="auto|off|MB",
+                 callback=check_feature_cache,
+                 help="While training: store what frozen blocks give for a frame, on disk, and of "
+                      "that at most so many megabytes in memory. It changes the speed alone."),
     click.option("--seed", "seeds", type=SEED, multiple=True, default=(0,),
                  show_default=True, help="Training seed; repeatable."),
 )  # fmt: skip
@@ -207,7 +220,9 @@ def train(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, task_nam
 
     chosen, tasks_ = plan.select_tasks(suite, suite_file, tasks_dir, task_names)
     runs = plan.runs(chosen, tasks_, plan.select_agents(names, agent), agent["seeds"], out)
-    paths = jobs.train(runs, steps, agent["device"], eval_every=eval_every)
+    paths = jobs.train(
+        runs, steps, agent["device"], eval_every=eval_every, cache=agent["feature_cache"]
+    )
     if as_json:
         rows = [
             {"agent": run.agent.id, "task": run.task.name, "seed": run.seed, "policy": str(path)}
@@ -254,6 +269,7 @@ def run(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, shifts: tu
         checkpoint=checkpoint,
         out=out,
         device=agent["device"],
+        cache=agent["feature_cache"],
         flags=_where(suite, suite_file, tasks_dir),
     )
     folder = out / chosen.id / "report"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import tempfile
 import time
@@ -68,3 +69,14 @@ def _remove_leftovers(path: Path) -> None:
         with suppress(OSError):  # another process may remove the same one
             if time.time() - file.stat().st_mtime > LEFTOVER:
                 file.unlink()
+
+
+def write_at(file: io.FileIO, data: bytes, offset: int) -> None:
+    """Write all of ``data`` from byte ``offset`` on.
+
+    Raises:
+        OSError: the disk is full, or will not take it for another reason.
+    """
+    while data:
+        done = os.pwrite(file.fileno(), data, offset)
+        data, offset = data[done:], offset + done

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiftbench import checkpoints, progress, provenance, results
+from shiftbench import checkpoints, feature_cache, progress, provenance, results
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import evaluation_seeds, rollout
 from shiftbench.files import check_writable
@@ -52,22 +52,37 @@ def make_env(run: Run) -> PixelEnv:
     return PixelEnv(run.task, image_size=run.suite.image_size, render=run.suite.render)
 
 
-def train(plan: Sequence[Run], steps: int, device: str, *, eval_every: int = 5000) -> list[Path]:
+def train(
+    plan: Sequence[Run],
+    steps: int,
+    device: str,
+    *,
+    eval_every: int = 5000,
+    cache: feature_cache.Setting = feature_cache.AUTO,
+) -> list[Path]:
     """Train every run up to ``steps`` environment steps and return the policies' files.
 
     Prints the plan, with the hours that it is expected to take, before it starts.
 
+    Args:
+        plan: what to train.
+        steps: environment steps in total.
+        device: torch device.
+        eval_every: environment steps between evaluations on clean validation episodes.
+        cache: what is stored of what frozen blocks give, and where; a matter of speed.
+
     Raises:
-        ShiftBenchError: an agent needs no training, cannot be built, or its run was started with
-            other settings.
+        ShiftBenchError: an agent needs no training, cannot be built, cannot have the cache that
+            was asked for, or its run was started with other settings.
     """
     for run in plan:
         if not ALGORITHMS.get(run.agent.algorithm).trainable:
             raise ShiftBenchError(f"--agent {run.agent.name}: this agent needs no training")
+        feature_cache.check(cache, run.agent)
     todo = [run for run in plan if trained_steps(run) < steps]
     for run in todo:
         check_writable(run.folder)
-    hours = _expected_hours(todo, steps, device)
+    hours = _expected_hours(todo, steps, device, cache)
     progress.note(
         f"Training plan: {len(todo)} of {len(plan)} runs, up to {steps} environment steps each."
     )
@@ -79,13 +94,16 @@ def train(plan: Sequence[Run], steps: int, device: str, *, eval_every: int = 500
         env = make_env(run)
         try:
             agent = make_agent(run, env.action_dim, device)
-            agent.train(lambda: env, steps, run.seed, run.folder, eval_every=eval_every)  # noqa: B023
+            options = {"eval_every": eval_every, "cache": cache}
+            agent.train(lambda: env, steps, run.seed, run.folder, **options)  # noqa: B023
         finally:
             env.close()
     return [run.folder / POLICY for run in plan]
 
 
-def _expected_hours(plan: Sequence[Run], steps: int, device: str) -> float:
+def _expected_hours(
+    plan: Sequence[Run], steps: int, device: str, cache: feature_cache.Setting
+) -> float:
     """Measure a few steps of each very agent on each task, and extrapolate."""
     seconds: dict[tuple[str, str], float] = {}
     for run in plan:
@@ -93,7 +111,8 @@ def _expected_hours(plan: Sequence[Run], steps: int, device: str) -> float:
         if key not in seconds:
             env = make_env(run)
             try:
-                seconds[key] = make_agent(run, env.action_dim, device).seconds_per_step(env)
+                agent = make_agent(run, env.action_dim, device)
+                seconds[key] = agent.seconds_per_step(env, cache=cache)
             finally:
                 env.close()
     return sum(
@@ -113,6 +132,7 @@ def run(
     checkpoint: Path | None,
     out: Path,
     device: str,
+    cache: feature_cache.Setting = feature_cache.AUTO,
     flags: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Evaluate every run of the plan under every shift and return all their rows.
@@ -128,6 +148,7 @@ def run(
         checkpoint: policy to evaluate in place of those that are found.
         out: folder for what is written.
         device: torch device.
+        cache: as for `train`.
         flags: further flags for the commands that the lines name.
 
     Raises:
@@ -143,7 +164,7 @@ def run(
         and lacks_training(run_, steps)
     ]
     if missing and steps is not None:
-        train(missing, steps, device)
+        train(missing, steps, device, cache=cache)
         missing = []
     for run_ in missing:
         command = training_command(run_, out, flags)

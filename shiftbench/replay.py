@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from shiftbench import progress
 from shiftbench.errors import ShiftBenchError
+from shiftbench.feature_cache import WITHOUT, FeatureCache
+from shiftbench.files import write_at
 
 
 class Replay:
@@ -28,6 +32,9 @@ class Replay:
         belief: size of the belief D.
         categoricals, classes: shape of the stochastic state.
         count: steps ever added, where a run is resumed.
+
+    Attributes:
+        cache: activations of the frames, see `use`.
     """
 
     def __init__(
@@ -42,6 +49,7 @@ class Replay:
         count: int = 0,
     ) -> None:
         self.capacity, self.count, self.classes = capacity, count, classes
+        self.cache: FeatureCache | None = None
         layout = {
             "pixels": ((image_size, image_size, 3), np.uint8),
             "action": ((action_dim,), np.float32),
@@ -57,6 +65,10 @@ class Replay:
                 name: _open(folder / f"{name}.bin", (capacity, *shape), dtype)
                 for name, (shape, dtype) in layout.items()
             }
+            # A write through a map ends the process where the disk is full; this one raises.
+            self._files = {
+                name: (folder / f"{name}.bin").open("r+b", buffering=0) for name in layout
+            }
         except OSError as error:
             raise ShiftBenchError(f"{folder}: the replay cannot be stored: {error}") from error
 
@@ -65,11 +77,55 @@ class Replay:
         return min(self.count, self.capacity)
 
     def add(self, **step: np.ndarray | float | bool) -> None:
-        """Append one agent step: one value for every array of the class docstring."""
+        """Append one agent step: one value for every array of the class docstring.
+
+        With a cache, also ``activations`` float16 (size,).
+
+        Raises:
+            ShiftBenchError: the disk is full, and giving up the cache did not help.
+        """
         index = self.count % self.capacity
-        for name, array in self.arrays.items():
-            array[index] = step[name]
+        try:
+            if self.cache is not None:
+                self.cache.write(index, step["pixels"], step["activations"])
+            self._write(index, step)
+        except OSError as error:
+            self._without_cache(error)
+            try:
+                self._write(index, step)
+            except OSError as again:
+                raise ShiftBenchError(f"the replay cannot be stored: {again}") from again
         self.count += 1
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of a step on disk, without activations."""
+        return sum(array[:1].nbytes for array in self.arrays.values())
+
+    def use(self, cache: FeatureCache, compute: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Store activations from here on, and sample them; where the disk is full, give that up.
+
+        Args:
+            cache: of the same capacity.
+            compute: maps frames uint8 (N, H, W, 3) to activations (N, size), for those that are
+                held already.
+        """
+        self.cache = cache
+        try:
+            cache.complete(self.arrays["pixels"][: len(self)], compute)
+        except OSError as error:
+            self._without_cache(error)
+
+    def _write(self, index: int, step: dict[str, np.ndarray | float | bool]) -> None:
+        for name, array in self.arrays.items():
+            value = np.broadcast_to(np.asarray(step[name], array.dtype), array.shape[1:])
+            write_at(self._files[name], value.tobytes(), index * array[0].nbytes)
+
+    def _without_cache(self, error: OSError) -> None:
+        if self.cache is not None:
+            progress.note(f"{WITHOUT} from here on: {error}")
+            self.cache.remove()
+            self.cache = None
 
     def sample(
         self, batch: int, length: int, rng: np.random.Generator
@@ -77,9 +133,9 @@ class Replay:
         """Draw ``batch`` sequences of ``length`` steps.
 
         Returns:
-            arrays of shape (batch, length, ...) and under ``state`` (batch, S) one-hot float32 and
-            ``belief`` (batch, D) float32 the latent before the first step; and the steps' indices,
-            int64 (batch, length), for `refresh`.
+            arrays of shape (batch, length, ...), with a cache ``activations`` among them, and
+            under ``state`` (batch, S) one-hot float32 and ``belief`` (batch, D) float32 the latent
+            before the first step; and the steps' indices, int64 (batch, length), for `refresh`.
 
         Raises:
             ValueError: fewer than ``length + 1`` steps are held.
@@ -95,6 +151,8 @@ class Replay:
             for name, array in self.arrays.items()
             if name not in ("state", "belief")
         }
+        if self.cache is not None:
+            result["activations"] = self.cache.read(index)
         before = (start - 1) % self.capacity
         classes = self.arrays["state"][before]
         result["state"] = np.eye(self.classes, dtype=np.float32)[classes].reshape(batch, -1)

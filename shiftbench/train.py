@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from shiftbench import checkpoints, seeding
+from shiftbench import checkpoints, feature_cache, seeding
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import rollout
 from shiftbench.files import replacing
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from shiftbench.agents.base import Policy
     from shiftbench.agents.networks import Config
     from shiftbench.envs.pixels import PixelEnv
-    from shiftbench.specs import Task
+    from shiftbench.feature_cache import Trunk
+    from shiftbench.specs import AgentSpec, Task
 
 POLICY = "policy.safetensors"
 TRAINING = "training.safetensors"
@@ -49,6 +50,7 @@ FIXED = ("agent", "task", "task_version", "image_size", "seed", "config")
 class Learner(Protocol):
     """What the loop needs of an agent that learns from replay; `DreamerAgent` is one."""
 
+    spec: AgentSpec
     task: Task
     config: Config
     train_steps: int
@@ -57,7 +59,9 @@ class Learner(Protocol):
 
     def begin(self, seed: int) -> None: ...
     def new_episode(self) -> None: ...
-    def explore(self, pixels: np.ndarray, random: bool) -> dict[str, np.ndarray]: ...
+    def trunk(self) -> Trunk | None: ...
+    def activations(self, pixels: np.ndarray) -> np.ndarray: ...
+    def explore(self, pixels: np.ndarray, random: bool, keep: bool) -> dict[str, np.ndarray]: ...
     def learn(self, replay: Replay, rng: np.random.Generator) -> dict[str, float]: ...
     def policy(self) -> Policy: ...
     def save(self, path: Path) -> None: ...
@@ -97,6 +101,7 @@ def fit(
     eval_every: int = 5_000,
     eval_episodes: int = 3,
     progress: bool = True,
+    cache: feature_cache.Setting = feature_cache.AUTO,
 ) -> None:
     """Train ``agent`` until it has seen ``budget`` environment steps, resuming where it stopped.
 
@@ -110,6 +115,8 @@ def fit(
             validation episodes, which are not those of the benchmark.
         eval_episodes: episodes of one such evaluation.
         progress: show a progress bar on stderr.
+        cache: whether what the frozen blocks give is stored, and how much of it in main memory; it
+            changes the speed alone, and may be another one when a run is resumed.
 
     Raises:
         ShiftBenchError: the run in ``run_dir`` was started with other settings (the first
@@ -120,15 +127,10 @@ def fit(
     rows, counters = _resume(agent, run_dir)
     if agent.train_steps >= budget:
         return
-    replay = Replay(
-        run_dir / "replay",
-        config.replay_capacity,
-        agent.image_size,
-        agent.action_dim,
-        config.belief,
-        config.categoricals,
-        config.classes,
-        count=counters["replay"],
+    # An episode of n agent steps has n + 1 frames.
+    frames = math.ceil(budget / task.episode_steps) * (task.agent_steps + 1)
+    replay = _replay(
+        agent, run_dir / "replay", config.replay_capacity, frames, cache, counters["replay"]
     )
     rng = seeding.rng(seeding.seed_of("replay", task.name, seed))
     if counters["rng"]:
@@ -172,7 +174,12 @@ def fit(
     say(f"{task.name}: {speed:.0f} environment steps/s; {clock.summary()}")
 
 
-def seconds_per_step(agent: Learner, env: PixelEnv, updates: int = 3) -> float:
+def seconds_per_step(
+    agent: Learner,
+    env: PixelEnv,
+    updates: int = 3,
+    cache: feature_cache.Setting = feature_cache.AUTO,
+) -> float:
     """Measure what an environment step of training costs here, in seconds.
 
     A few updates of this very agent are timed on its own random episode; nothing is kept.
@@ -181,18 +188,18 @@ def seconds_per_step(agent: Learner, env: PixelEnv, updates: int = 3) -> float:
         agent: the learner; it begins anew.
         env: its environment.
         updates: how many to time, after one that warms up.
+        cache: as for `fit`.
     """
     agent.begin(0)
     config = agent.config
     with tempfile.TemporaryDirectory(prefix="shiftbench-") as folder:
-        shape = (config.belief, config.categoricals, config.classes)
         capacity = agent.task.agent_steps + 2
-        replay = Replay(Path(folder), capacity, agent.image_size, agent.action_dim, *shape)
+        replay = _replay(agent, Path(folder), capacity, capacity, cache, quiet=True)
         rng = seeding.rng(0)
         start = time.perf_counter()
         pixels, done, reward = env.reset(0), False, 0.0
         while not done:
-            step = agent.explore(pixels, random=True)
+            step = agent.explore(pixels, random=True, keep=replay.cache is not None)
             replay.add(pixels=pixels, reward=reward, first=len(replay) == 0, terminal=False, **step)
             pixels, reward, done, _ = env.step(step["action"])
         acting = (time.perf_counter() - start) / env.steps
@@ -226,19 +233,16 @@ def _episode(
     discount, done, length = 1.0, False, 0
     while True:
         with clock("acting"):
-            step = agent.explore(pixels, random=agent.train_steps < config.prefill_env_steps)
+            random = agent.train_steps < config.prefill_env_steps
+            step = agent.explore(pixels, random, keep=replay.cache is not None)
+        # The action of this step leads to the next frame.
+        following, step["action"] = step["action"], action
         replay.add(
-            pixels=pixels,
-            action=action,
-            reward=reward,
-            first=length == 0,
-            terminal=discount == 0.0,
-            state=step["state"],
-            belief=step["belief"],
+            pixels=pixels, reward=reward, first=length == 0, terminal=discount == 0.0, **step
         )
         if done:
             break
-        action = step["action"]
+        action = following
         with clock("environment"):
             pixels, reward, done, discount = env.step(action)
         total += reward
@@ -269,6 +273,35 @@ def _episode(
         "train_return": total,
         **{name: float(np.mean(values)) for name, values in losses.items()},
     }
+
+
+def _replay(
+    agent: Learner,
+    folder: Path,
+    capacity: int,
+    frames: int,
+    cache: feature_cache.Setting,
+    count: int = 0,
+    quiet: bool = False,
+) -> Replay:
+    """Open a replay of which ``frames`` will be written, with its cache complete."""
+    config = agent.config
+    replay = Replay(
+        folder,
+        capacity,
+        agent.image_size,
+        agent.action_dim,
+        config.belief,
+        config.categoricals,
+        config.classes,
+        count=count,
+    )
+    frames = min(frames, capacity)
+    others = frames * replay.step_bytes
+    stored = feature_cache.make(cache, agent, folder, capacity, frames, others, quiet)
+    if stored is not None:
+        replay.use(stored, agent.activations)
+    return replay
 
 
 def _validate(agent: Learner, env: PixelEnv, episodes: int) -> float:

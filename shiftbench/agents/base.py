@@ -67,8 +67,13 @@ class Agent:
         """Train up to ``budget`` environment steps in total, resuming from ``run_dir``."""
         raise ShiftBenchError(f"agent '{self.spec.name}' cannot be trained")
 
-    def seconds_per_step(self, env: PixelEnv) -> float:
-        """Return the expected training time of one environment step in seconds, NaN if unknown."""
+    def seconds_per_step(self, env: PixelEnv, **options: Any) -> float:
+        """Return the expected training time of one environment step in seconds, NaN if unknown.
+
+        Args:
+            env: the environment it would be trained in.
+            options: those of `train` that change its speed.
+        """
         return float("nan")
 
     def policy(self) -> Policy:
