@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shiftbench.agents.base import Agent
 
 #: Raised when the meaning of a checkpoint changes; older ones stay loadable, newer are refused.
-SCHEMA = 1
+SCHEMA = 2
 
 
 def write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -89,7 +89,7 @@ def check_fits(path: Path, meta: dict[str, Any], agent: Agent) -> None:
                 f"--checkpoint {path}: its agent has {key} {made!r}, "
                 f"'{agent.spec.id}' has {getattr(agent.spec, key)!r}"
             )
-    for key in ("encoder_size", "encoder_features"):
+    for key in ("finetune_blocks", "encoder_size", "encoder_features"):
         made, wanted = spec.get("options", {}).get(key), agent.spec.options.get(key)
         if made != wanted:
             raise ShiftBenchError(

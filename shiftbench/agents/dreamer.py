@@ -14,6 +14,7 @@ from torchrl.trainers.algorithms.dreamer_v3 import DreamerV3Optimizer
 
 from shiftbench import augment, checkpoints, encoders, finetune, seeding
 from shiftbench.agents.base import Agent
+from shiftbench.agents.base_weights import BaseWeights
 from shiftbench.agents.networks import (
     ActingModel,
     Config,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from shiftbench.encoders.cut import Cut
     from shiftbench.envs.pixels import PixelEnv
     from shiftbench.replay import Replay
+
+#: What stands before the names of the encoder's tensors in the whole model.
+_ENCODER = "acting.encoder."
 
 
 class Latent:
@@ -89,12 +93,17 @@ class DreamerAgent(Agent):
         return DreamerPolicy(self._acting)
 
     def save(self, path: Path) -> None:
-        """Write the acting model in float16: no decoder, reward head or critic."""
+        """Write the acting model in float16: no decoder, reward head or critic.
+
+        Of a pre-trained encoder it holds the tensors that changed, and the hash of the others.
+        """
         if self._acting is None:
             raise ShiftBenchError(f"agent '{self.spec.name}' has nothing to save")
+        same = self._base.same(self._acting.encoder, "encoder.")
         tensors = {
             name: tensor.half() if tensor.is_floating_point() else tensor
             for name, tensor in self._acting.state_dict().items()
+            if name not in same
         }
         checkpoints.write(path, tensors, self.meta())
 
@@ -113,13 +122,31 @@ class DreamerAgent(Agent):
             "seed": self.seed,
             "train_steps": self.train_steps,
             "config": msgspec.to_builtins(self.config),
+            "base_sha256": self._base.sha256,
         }
+
+    def _build_encoder(self, pretrained: bool) -> tuple[encoders.Encoder, finetune.Plan]:
+        """Return a new encoder, what of it trains marked, and remember what it began with."""
+        options = self.spec.options
+        encoder = encoders.build(
+            self.spec.encoder,
+            weights=Path(self.spec.weights) if self.spec.weights and pretrained else None,
+            image_size=self.image_size,
+            pretrained=pretrained,
+            input_size=options.get("encoder_size"),
+            features=options.get("encoder_features"),
+        )
+        plan = finetune.plan(encoder, self.spec.mode, options.get("finetune_blocks"))
+        finetune.apply(encoder, plan)
+        self._base = BaseWeights(encoder, plan)
+        return encoder, plan
 
     def load(self, path: Path) -> None:
         """Read an exported policy, in float32 from here on.
 
         Raises:
-            ShiftBenchError: the file is broken or belongs to another task or agent.
+            ShiftBenchError: the file is broken or belongs to another task, agent or pre-trained
+                weights, or these cannot be had.
         """
         tensors, meta = checkpoints.read(path, self.device)
         checkpoints.check_fits(path, meta, self)
@@ -128,10 +155,14 @@ class DreamerAgent(Agent):
             self.train_steps = int(meta["train_steps"])
         except (KeyError, TypeError, msgspec.ValidationError) as error:
             raise ShiftBenchError(f"--checkpoint {path}: broken description: {error}") from error
-        encoder = encoders.build(self.spec.encoder, image_size=self.image_size, pretrained=False)
+        base = meta.get("base_sha256")
+        encoder, _ = self._build_encoder(pretrained=bool(base))
+        self._check_base(f"--checkpoint {path}", base, encoder.sha256)
         encoder.pretrained = self.spec.mode != "scratch"
         acting = ActingModel(encoder, self.action_dim, self.config).to(self.device)
         expected = acting.state_dict()
+        same = self._base.same(acting.encoder, "encoder.")
+        tensors = {**{name: expected[name] for name in same}, **tensors}
         for name, tensor in expected.items():
             if name not in tensors or tensors[name].shape != tensor.shape:
                 raise ShiftBenchError(
@@ -139,6 +170,15 @@ class DreamerAgent(Agent):
                 )
         acting.load_state_dict({name: tensors[name].to(t.dtype) for name, t in expected.items()})
         self._acting = acting.requires_grad_(False)
+
+    def _check_base(self, what: str, wanted: str | None, found: str) -> None:
+        """Raise ShiftBenchError unless the weights, where any are needed, are those ``wanted``."""
+        if wanted and wanted != found:
+            raise ShiftBenchError(
+                f"{what}: trained on other weights of '{self.spec.encoder}' (SHA-256 "
+                f"{wanted[:12]}…) than those here ({found[:12] or 'none'}…); give them with "
+                "--encoder-weights FILE"
+            )
 
     # -- learning --------------------------------------------------------------------------------
 
@@ -160,15 +200,7 @@ class DreamerAgent(Agent):
         torch.manual_seed(seeding.seed_of("networks", self.task.name, seed))
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(seeding.seed_of("latents", self.task.name, seed))
-        scratch = self.spec.mode == "scratch"
-        encoder = encoders.build(
-            self.spec.encoder,
-            weights=Path(self.spec.weights) if self.spec.weights else None,
-            image_size=self.image_size,
-            pretrained=not scratch,
-        )
-        plan = finetune.plan(encoder, self.spec.mode, self.spec.options.get("finetune_blocks"))
-        finetune.apply(encoder, plan)
+        encoder, plan = self._build_encoder(pretrained=self.spec.mode != "scratch")
         self._encoder = encoder
         self.model = DreamerModel(
             encoder, plan, self.action_dim, self.image_size, self.config, self.task.action_repeat
@@ -274,7 +306,9 @@ class DreamerAgent(Agent):
 
     def training_state(self) -> dict[str, Tensor]:
         """Return everything that learning changes, as flat named tensors."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        same = self._base.same(self._acting.encoder, _ENCODER)
+        state = {k: v for k, v in self.model.state_dict().items() if k not in same}
+        tensors = {f"model.{k}": v for k, v in state.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer.{index}.{k}": v for k, v in state.items()})
         tensors["generator"] = self.generator.get_state()
@@ -285,10 +319,18 @@ class DreamerAgent(Agent):
         return {**self.meta(), "updates": [g["step"] for g in self.optimizer.param_groups]}
 
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """Continue from `training_state` and `training_meta`, after `begin`."""
-        self.model.load_state_dict(
-            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        )
+        """Continue from `training_state` and `training_meta`, after `begin`.
+
+        Raises:
+            ShiftBenchError: the training began with other weights of the encoder.
+        """
+        self._check_base(f"training of {self.spec.id}", meta.get("base_sha256"), self._base.sha256)
+        now = self.model.state_dict()
+        stored = {name: now[name] for name in self._base.same(self._acting.encoder, _ENCODER)}
+        for name, tensor in tensors.items():
+            if name.startswith("model."):
+                stored[name.removeprefix("model.")] = tensor
+        self.model.load_state_dict(stored)
         state = self.optimizer.state_dict()
         for group, step in zip(state["param_groups"], meta["updates"], strict=True):
             group["step"] = step

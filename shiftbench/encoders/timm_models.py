@@ -1,7 +1,9 @@
 """`timm:<name>`: any image model of timm as an encoder, with its hub weights or a local file.
 
-Input size, mean, deviation and interpolation come from the model's own data configuration; ordered
-blocks from the parameter groups that timm defines for layer-wise learning rates.
+Features are the tokens of a transformer's patches (``patch``), the model's own pooling (``pooled``)
+or a convolutional network's spatial map (``map``). Input size, mean, deviation and interpolation
+come from the model's own data configuration; ordered blocks from the parameter groups that timm
+defines for layer-wise learning rates.
 """
 
 from __future__ import annotations
@@ -42,6 +44,9 @@ CHOICES = ("patch", "pooled", "map")
 
 #: Seconds in which the hub must answer before it counts as out of reach.
 HUB_SECONDS = 5.0
+
+#: What weight files on the hub are called, in the order in which timm looks for them.
+HUB_FILES = ("model.safetensors", "open_clip_model.safetensors")
 
 #: A spatial map is averaged down to at most this many rows and columns.
 MAP_CELLS = 4
@@ -105,10 +110,9 @@ def build(
     elif weights is not None:
         net, digest = _from_file(name, weights, options), loading.digest(weights)
     else:
-        net, digest = _from_hub(name, options), ""
+        net = _from_hub(name, options)
+        digest = _hub_digest(name) or _digest(net)
     net.reset_classifier(0)
-    if pretrained and not digest:
-        digest = _digest(net)
     kind = features or next((k for part, k in FEATURES if part in architecture), None)
     shape = _output_shape(net, size, name)
     if kind is None:
@@ -322,6 +326,19 @@ def _prune(module: TimmNet, size: int) -> int:
             if own and own <= unused:
                 setattr(parent, name, nn.Identity())
     return out.shape[-1]
+
+
+def _hub_digest(name: str) -> str:
+    """Return the hex SHA-256 of the file in the hub's cache, empty where there is none.
+
+    It is that of the file when a user fetches it and gives it by hand.
+    """
+    repository, _, revision = (timm.get_pretrained_cfg(name).hf_hub_id or "").partition("@")
+    for file in HUB_FILES if repository else ():
+        path = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision or None)
+        if isinstance(path, str):
+            return loading.digest(Path(path))
+    return ""
 
 
 def _digest(net: nn.Module) -> str:
