@@ -227,25 +227,28 @@ def _from_file(name: str, path: Path, options: dict) -> nn.Module:
     config = timm.get_pretrained_cfg(name).to_dict()
     heads = config.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else heads
-    # timm drops its own check of names where the number of classes differs from the file's.
-    classes = next((len(tensors[f"{h}.weight"]) for h in heads if f"{h}.weight" in tensors), 0)
-    overlay = {
-        "file": str(path),
-        "source": "",
-        "custom_load": False,
-        "num_classes": classes,
-        "label_offset": 0,
-    }
+    # timm drops its own check of names where the number of classes differs from the file's. Where
+    # the file has no classifier by timm's name, it has none, or is of an older format with its own.
+    found = [len(tensors[f"{h}.weight"]) for h in heads if f"{h}.weight" in tensors]
+    candidates = found[:1] or [0, *filter(None, [config["num_classes"]])]
+    overlay = {"file": str(path), "source": "", "custom_load": False, "label_offset": 0}
     if path.suffix != ".safetensors":
         overlay |= {"file": None, "state_dict": dict(tensors)}
-    try:
-        return timm.create_model(
-            name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay, **options
-        )
-    except (RuntimeError, KeyError, ValueError, IndexError) as error:
-        expected = _create(name, num_classes=classes, **options).state_dict()
-        loading.check(expected, tensors, f"{loading.FLAG} {path}")
-        raise ShiftBenchError(f"{loading.FLAG} {path}: cannot be loaded: {error}") from error
+    failures = []
+    for classes in candidates:
+        try:
+            return timm.create_model(
+                name,
+                pretrained=True,
+                num_classes=classes,
+                pretrained_cfg_overlay={**overlay, "num_classes": classes},
+                **options,
+            )
+        except (RuntimeError, KeyError, ValueError, IndexError) as error:
+            failures.append(error)
+    expected = _create(name, num_classes=candidates[0], **options).state_dict()
+    loading.check(expected, tensors, f"{loading.FLAG} {path}")
+    raise ShiftBenchError(f"{loading.FLAG} {path}: cannot be loaded: {failures[0]}")
 
 
 def _from_hub(name: str, options: dict) -> nn.Module:

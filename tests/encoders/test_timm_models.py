@@ -1,10 +1,12 @@
 """`timm:<name>`: sizes, features, blocks and weights, on timm's own tiny test models."""
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from shiftbench import encoders
+from shiftbench import encoders, finetune
 from shiftbench.encoders import timm_models
 from shiftbench.encoders.timm_models import timm
 from shiftbench.errors import ShiftBenchError
@@ -68,6 +70,64 @@ def test_kinds_of_features(name, kind, features):
     encoder = timm_models.build(name, pretrained=False, features=kind)
     assert encoder.features == features
     assert encoder(torch.rand(2, 3, 64, 64)).shape == (2, features)
+
+
+#: Model → size of its input in pixels, features and their number, and its blocks.
+MODELS = {
+    "resnet18": (224, "map", 16 * 512, 8),
+    "convnext_atto": (224, "map", 16 * 320, 12),
+    "mobilenetv4_conv_small": (224, "map", 16 * 960, 17),
+    "vit_small_patch14_dinov2": (224, "patch", 256 * 384, 12),
+    "vit_base_patch32_clip_quickgelu_224.openai": (224, "pooled", 768, 12),
+}
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_models_that_people_use(name):
+    size, kind, features, count = MODELS[name]
+    encoder = encoders.build(f"timm:{name}", pretrained=False)
+    assert (encoder.transform.size, encoder.module.kind) == (size, kind)
+    assert (encoder.features, len(encoder.blocks)) == (features, count)
+    with torch.no_grad():
+        assert encoder(torch.rand(1, 3, 64, 64)).shape == (1, features)
+    plan = finetune.plan(encoder, "partial")
+    assert plan.boundary == count - math.ceil(count / 3)
+    wanted = sum(len(list(b.parameters())) for _, b in encoder.blocks[plan.boundary :])
+    assert len(plan.trainable) == wanted
+    with pytest.raises(ShiftBenchError, match=f"--finetune-blocks {count + 1}: .* {count} blocks"):
+        finetune.plan(encoder, "partial", count + 1)
+    assert len(finetune.plan(encoder, "lora").adapted) >= count
+
+
+def test_another_input_size_is_the_models_alone():
+    encoder = encoders.build("timm:resnet18", pretrained=False, input_size=64, features="pooled")
+    assert (encoder.transform.size, encoder.features) == (64, 512)
+    assert encoder(torch.rand(2, 3, 96, 96)).shape == (2, 512)
+
+
+def test_weights_in_the_format_of_openai_are_converted_by_timm(tmp_path):
+    source = timm.create_model("vit_xsmall_patch16_clip_224").state_dict()
+    names = {
+        "patch_embed.proj": "conv1", "pos_embed": "positional_embedding",
+        "blocks.": "transformer.resblocks.", "norm_pre": "ln_pre", "norm1": "ln_1",
+        "norm2": "ln_2", "norm.": "ln_post.", "attn.proj": "attn.out_proj", "qkv.": "in_proj_",
+        "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj", "cls_token": "class_embedding",
+        "head.weight": "proj",
+    }  # fmt: skip
+    shapes = {"cls_token": lambda t: t[0, 0], "pos_embed": lambda t: t[0]}
+    shapes["head.weight"] = lambda t: t.T.contiguous()
+    tensors = {}
+    for name, tensor in source.items():
+        theirs = name
+        for part, other in names.items():
+            theirs = theirs.replace(part, other)
+        tensors[f"visual.{theirs}"] = shapes.get(name, lambda t: t)(tensor)
+    del tensors["visual.head.bias"]
+    path = tmp_path / "open_clip_model.safetensors"
+    save_file(tensors, path)
+    encoder = encoders.build("timm:vit_xsmall_patch16_clip_224", weights=path)
+    for name, tensor in encoder.module.net.state_dict().items():
+        assert torch.equal(tensor, source[name]), name
 
 
 def test_parts_that_the_spatial_map_does_not_need_are_gone():
