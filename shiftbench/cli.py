@@ -121,6 +121,27 @@ def list_(what: str, suite: str, suite_file: Path, tasks_dir: tuple, as_json: bo
 
 
 @cli.group()
+def agents() -> None:
+    """Look at agents."""
+
+
+@agents.command()
+@click.argument("names", nargs=-1, required=True, metavar="AGENT...")
+@encoder_options
+@suite_options
+@json_option
+def show(names: tuple, suite: str, suite_file: Path, tasks_dir: tuple, as_json: bool,
+         **encoder: Any) -> None:  # fmt: skip
+    """Say which part of an agent's encoder trains, and how fast. Nothing is downloaded."""
+    from shiftbench import describe, listing, plan, specs
+
+    size = specs.get_suite(suite, suite_file).image_size
+    rows = describe.rows(plan.select_agents(names, encoder), size)
+    table = listing.table([describe.short(row) for row in rows])
+    click.echo(json.dumps(rows, indent=2) if as_json else table)
+
+
+@cli.group()
 def tasks() -> None:
     """Work on task definitions."""
 
