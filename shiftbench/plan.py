@@ -59,10 +59,7 @@ def select_tasks(
 def select_agents(names: Sequence[str], overrides: dict[str, Any]) -> list[AgentSpec]:
     """Return the named agents, each with the overrides of the command line."""
     chosen = {key: overrides.get(key) for key in agents_table.OVERRIDES}
-    return [
-        agents_table.resolve(name, **chosen)
-        for name in dict.fromkeys(names)
-    ]
+    return [agents_table.resolve(name, **chosen) for name in dict.fromkeys(names)]
 
 
 def select_shifts(
