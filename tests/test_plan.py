@@ -133,7 +133,13 @@ def test_a_given_checkpoint_chooses_its_task(mini, tasks, tmp_path):
 
 @pytest.mark.parametrize(
     "overrides",
-    [{}, {"encoder": "timm:resnet18"}, {"finetune_blocks": 3}, {"encoder_weights": True}],
+    [
+        {},
+        {"encoder": "timm:resnet18", "encoder_size": 96, "encoder_features": "pooled"},
+        {"finetune_blocks": 3},
+        {"encoder_weights": True},
+        {"augment": "shift"},
+    ],
     ids=str,
 )
 def test_the_command_that_trains_a_run_plans_that_run(

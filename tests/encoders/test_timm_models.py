@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from shiftbench import encoders, finetune
-from shiftbench.encoders import timm_models
+from shiftbench.encoders import loading, timm_models
 from shiftbench.encoders.timm_models import timm
 from shiftbench.errors import ShiftBenchError
 
@@ -206,3 +206,22 @@ def test_without_a_network_the_file_and_the_flag_are_named(monkeypatch, tmp_path
     assert "https://huggingface.co/timm/test_vit" in message
     assert "--encoder-weights FILE" in message
     assert "\n" not in message
+
+
+def test_a_file_from_the_hub_has_the_hash_that_it_has_when_given_by_hand(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = timm.get_pretrained_cfg("test_vit").hf_hub_id
+    folder = tmp_path / f"models--{repository.replace('/', '--')}"
+    path = folder / "snapshots" / "abc" / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    source = timm.create_model("test_vit").state_dict()
+    save_file(source, path)
+    cached = encoders.build("timm:test_vit")
+    assert torch.equal(cached.module.net.cls_token, source["cls_token"])
+    given = encoders.build("timm:test_vit", weights=path)
+    assert cached.sha256 == given.sha256 == loading.digest(path)
