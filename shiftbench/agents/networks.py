@@ -7,6 +7,8 @@ World Models", arXiv 2301.04104; ``docs/dreamer.md`` lists what equals it and wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from msgspec import Struct
@@ -287,6 +289,28 @@ class ActingModel(nn.Module):
         """Return the logits (..., categoricals, classes) that have seen the frame."""
         joint = torch.cat([belief, embedding], -1)
         return self._grid(self.posterior.obs_rnn_to_post_projector(joint))
+
+    def posteriors(self, embedding: Tensor) -> Callable[[Tensor, int], Tensor]:
+        """Return `posterior_logits` for sequences, frame by frame.
+
+        The first layer's share for the frames is computed for all of them at once: features are
+        far more than the belief, and its weights would pass through the processor at every step.
+
+        Args:
+            embedding: float32 (B, T, features).
+
+        Returns:
+            belief (B, D) and t in 0..T-1 → logits (B, categoricals, classes).
+        """
+        layers = self.posterior.obs_rnn_to_post_projector
+        sizes = self.config.belief, embedding.shape[-1]
+        of_belief, of_frame = layers[0].weight.split(sizes, 1)
+        shares = F.linear(embedding, of_frame, layers[0].bias).unbind(1)
+
+        def logits(belief: Tensor, t: int) -> Tensor:
+            return self._grid(layers[1:](F.linear(belief, of_belief) + shares[t]))
+
+        return logits
 
     def action_distribution(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (..., A) of the actor's normal distribution.

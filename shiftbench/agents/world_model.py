@@ -105,11 +105,12 @@ class DreamerModel(nn.Module):
         """
         acting, unimix = self.acting, self.config.unimix
         keep = (~first).unsqueeze(-1).to(embedding.dtype)
+        see = acting.posteriors(embedding)
         logits, states, beliefs = [], [], []
         for t in range(embedding.shape[1]):
             mask = keep[:, t]
             belief = acting.advance(state * mask, belief * mask, action[:, t] * mask)
-            posterior = acting.posterior_logits(belief, embedding[:, t])
+            posterior = see(belief, t)
             state = sample_one_hot(posterior, unimix, generator)
             logits.append(posterior)
             states.append(state)

@@ -130,3 +130,15 @@ def test_groups_hold_every_trainable_parameter_once(model):
     held = [id(p) for group in model.groups() for p in group["params"]]
     assert len(held) == len(set(held))
     assert set(held) == {id(p) for p in model.parameters() if p.requires_grad}
+
+
+def test_posteriors_of_sequences_are_those_of_single_frames(model):
+    acting, generator = model.acting, torch.Generator().manual_seed(2)
+    embedding = torch.randn(
+        2, 3, acting.posterior.obs_rnn_to_post_projector[0].in_features - 16, generator=generator
+    )
+    belief = torch.randn(2, 16, generator=generator)
+    see = acting.posteriors(embedding)
+    for t in range(3):
+        wanted = acting.posterior_logits(belief, embedding[:, t])
+        assert torch.allclose(see(belief, t), wanted, rtol=1e-4, atol=1e-4)
