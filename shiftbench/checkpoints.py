@@ -89,8 +89,9 @@ def check_fits(path: Path, meta: dict[str, Any], agent: Agent) -> None:
                 f"--checkpoint {path}: its agent has {key} {made!r}, "
                 f"'{agent.spec.id}' has {getattr(agent.spec, key)!r}"
             )
+    options = spec["options"] if isinstance(spec.get("options"), dict) else {}
     for key in ("finetune_blocks", "encoder_size", "encoder_features"):
-        made, wanted = spec.get("options", {}).get(key), agent.spec.options.get(key)
+        made, wanted = options.get(key), agent.spec.options.get(key)
         if made != wanted:
             raise ShiftBenchError(
                 f"--checkpoint {path}: its agent has {key} {made!r}, '{agent.spec.id}' has "
