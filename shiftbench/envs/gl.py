@@ -101,6 +101,9 @@ def _open_first() -> None:
         raise ShiftBenchError(
             f"MUJOCO_GL='{chosen}' is not a backend. Valid: {', '.join(MODULES)}, or unset"
         )
+    # Mesa's software renderer would start a thread a core; frames as small as ours wait for them
+    # longer than they draw. Read when its context is made, so a value of the user's stays.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
     reasons = []
     for name in (chosen,) if chosen else ORDER.get(sys.platform, ("glfw",)):
         before = {key: os.environ.get(key) for key in _VARIABLES}

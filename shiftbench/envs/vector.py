@@ -13,7 +13,6 @@ if __name__ == "__main__":  # the processes are spawned: each imports the script
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from functools import partial
 from typing import Any
@@ -80,6 +79,4 @@ def _make(task: str, **options: Any) -> ShiftEnv:
         # Ctrl-C reaches every process of a terminal. Only the one that called `make_vec` answers
         # it, and takes these with it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # Mesa's software renderer would start a thread a core for each environment.
-        os.environ.setdefault("LP_NUM_THREADS", "0")
     return ShiftEnv(task, **options)

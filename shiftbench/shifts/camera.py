@@ -31,17 +31,18 @@ class Camera(GradedFamily):
 
     # Distracting Control Suite (Stone et al. 2021, arXiv 2101.02722): ± 90° of each angle, half the
     # distance nearer and one and a half times it farther, all times 0.1, 0.2, 0.3 for easy, medium,
-    # hard. Its easy angle of 9° is about our severe, its hard one beyond our extreme: a small turn
-    # already changes a frame as much as the other families' mild levels do.
+    # hard. Its easy angle of 9° lies between our severe and extreme: a small turn already changes a
+    # frame as much as the other families' mild levels do, and places in the scene can no longer be
+    # read from frames of 64 px after its larger ones.
     table: ClassVar = {
         # Degrees ± this.
-        "azimuth": (0.0, 1.6, 4.0, 8.5, 24.0),
-        "elevation": (0.0, 1.6, 4.0, 8.5, 24.0),
-        "roll": (0.0, 1.6, 4.0, 8.5, 24.0),
+        "azimuth": (0.0, 1.5, 3.0, 6.0, 13.0),
+        "elevation": (0.0, 1.5, 3.0, 6.0, 13.0),
+        "roll": (0.0, 1.5, 3.0, 6.0, 13.0),
         # Shares of the distance that the camera comes nearer, or goes farther away, at most.
         # Farther than here the thinnest bodies vanish at 64 px.
-        "nearer": (0.0, 0.01, 0.02, 0.06, 0.16),
-        "farther": (0.0, 0.015, 0.03, 0.08, 0.24),
+        "nearer": (0.0, 0.01, 0.02, 0.04, 0.09),
+        "farther": (0.0, 0.015, 0.03, 0.05, 0.12),
         # Length units ± this along each of the camera's own axes. For presets.
         "offset": (0.0, 0.0, 0.0, 0.0, 0.0),
         # Half the side in degrees of the square on whose edge the line of sight ends. For presets.

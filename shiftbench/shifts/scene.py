@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 
 from shiftbench.errors import ShiftBenchError
-from shiftbench.shifts.sky import Ground, Sky, rays
+from shiftbench.shifts.sky import Ground, Rays, Sky, rays
 
 #: Spare textures: how many, and their size in pixels. A texture family colours the floor and the
 #: walls with the 2-D ones and each solid of a suite task with a cube; larger sizes cost time at
@@ -111,8 +111,9 @@ class Scene:
             m: int(self.model.mat_texid[m, _RGB]) for m in self.spare_2d + self.spare_cube
         }
         self._clean = clean
-        self._sky = Sky(self.model, height, width)
-        self._ground = Ground(self.model, height, width)
+        seen_along = Rays(height, width)
+        self._sky = Sky(self.model, seen_along)
+        self._ground = Ground(self.model, seen_along)
         self._stale_hfields: list[int] = []
         self._filled: set[int] = set()
         self._stale: set[int] = set()
@@ -251,7 +252,7 @@ class Scene:
         -1 stands for none, the sky. `update` must have placed the camera.
         """
         eye = self.mjv.camera[0]
-        directions = rays(eye, side, side).reshape(-1, 3)
+        directions = rays(eye, side, side).astype(np.float64)
         found = np.full(side * side, -1, np.int32)
         mujoco.mj_multiRay(
             self.model,

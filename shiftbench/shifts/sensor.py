@@ -42,7 +42,7 @@ class Sensor(GradedFamily):
         "stops": (0.0, 0.45, 0.57, 0.73, 1.1),
         # Standard deviation of Gaussian noise, of a range of 1. Common corruptions: 0.04, 0.08,
         # 0.12, 0.15, 0.18.
-        "noise": (0.0, 0.021, 0.028, 0.035, 0.047),
+        "noise": (0.0, 0.021, 0.027, 0.033, 0.042),
         # JPEG quality. Common corruptions: 65, 58, 50, 40, 25.
         "quality": (100.0, 75.0, 65.0, 54.0, 40.0),
         # Radians an agent step of the swing of exposure, like a camera that hunts for it. Ours:

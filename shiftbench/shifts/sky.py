@@ -43,7 +43,7 @@ def skybox(model: mujoco.MjModel, height: int) -> np.ndarray:
 
 
 def rays(camera: mujoco.MjvGLCamera, height: int, width: int) -> np.ndarray:
-    """Return the ray through the middle of each pixel, of depth 1: float (H, W, 3)."""
+    """Return the ray through the middle of each pixel, of depth 1: float32 (H, W, 3)."""
     forward, up = np.asarray(camera.forward), np.asarray(camera.up)
     tall = np.linspace(camera.frustum_top, camera.frustum_bottom, 2 * height + 1)[1::2]
     # A camera without intrinsics of its own leaves the width to the shape of the frame.
@@ -53,16 +53,32 @@ def rays(camera: mujoco.MjvGLCamera, height: int, width: int) -> np.ndarray:
     wide = np.linspace(-half, half, 2 * width + 1)[1::2] + camera.frustum_center
     near = camera.frustum_near
     across = wide[:, None] / near * np.cross(forward, up)
-    return forward + tall[:, None, None] / near * up + across
+    upright = forward + tall[:, None] / near * up
+    return upright.astype(np.float32)[:, None] + across.astype(np.float32)
 
 
-def view_of(camera: mujoco.MjvGLCamera) -> bytes:
-    """Return what `rays` depend on, for comparison."""
-    frustum = (
-        *(camera.frustum_top, camera.frustum_bottom, camera.frustum_near),
-        *(camera.frustum_width, camera.frustum_center),
-    )
-    return np.concatenate([camera.forward, camera.up, frustum]).tobytes()
+class Rays:
+    """The rays of the present camera, found once for all who ask.
+
+    Args:
+        height, width: size of a frame in pixels.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self.size = height, width
+        self._view = b""
+        self._rays = np.zeros((height, width, 3), np.float32)
+
+    def of(self, camera: mujoco.MjvGLCamera) -> np.ndarray:
+        """Return `rays`; the same array for as long as the camera does not turn."""
+        frustum = (
+            *(camera.frustum_top, camera.frustum_bottom, camera.frustum_near),
+            *(camera.frustum_width, camera.frustum_center),
+        )
+        view = np.concatenate([camera.forward, camera.up, frustum]).tobytes()
+        if view != self._view:
+            self._rays, self._view = rays(camera, *self.size), view
+        return self._rays
 
 
 class Ground:
@@ -70,20 +86,18 @@ class Ground:
 
     Args:
         model: gives them.
-        height, width: size of a frame in pixels.
+        rays: of the scene's camera.
     """
 
     #: How far from its plane a pixel of the ground may be found, in extents of the model.
     TOLERANCE = 0.005
 
-    def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
+    def __init__(self, model: mujoco.MjModel, rays: Rays) -> None:
         level = (model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE) & (model.geom_bodyid == 0)
         level &= np.abs(model.geom_quat[:, 1:3]).max(1) < 1e-3  # it faces upwards
         self.heights = np.unique(model.geom_pos[level, 2])
         self._tolerance = np.float32(self.TOLERANCE * model.stat.extent)
-        self._size = height, width
-        self._view = b""
-        self._falls = np.zeros((height, width), np.float32)
+        self._rays = rays
 
     def seen_by(self, camera: mujoco.MjvGLCamera, depth: np.ndarray) -> np.ndarray:
         """Return where a frame shows the ground: bool (H, W).
@@ -92,13 +106,10 @@ class Ground:
             camera: that the frame was drawn by.
             depth: float32 (H, W) in [0, 1], 1 at the far plane.
         """
-        view = view_of(camera)
-        if view != self._view:
-            self._falls = rays(camera, *self._size)[..., 2].astype(np.float32)
-            self._view = view
+        falls = self._rays.of(camera)[..., 2]
         # A depth d in [0, 1] is near / (1 - d (1 - near / far)) away.
         near, far = camera.frustum_near, camera.frustum_far
-        above = self._falls * (near / (1 - np.float32(1 - near / far) * depth)) + camera.pos[2]
+        above = falls * (near / (1 - np.float32(1 - near / far) * depth)) + camera.pos[2]
         found = np.zeros(depth.shape, bool)
         for height in self.heights:
             found |= np.abs(above - height) < self._tolerance
@@ -110,38 +121,41 @@ class Sky:
 
     Args:
         model: gives the texture.
-        height, width: size of a frame in pixels.
+        rays: of the scene's camera.
     """
 
-    def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
-        self._model, self._height, self._width = model, height, width
+    def __init__(self, model: mujoco.MjModel, rays: Rays) -> None:
+        self._model, self._rays = model, rays
         self._faces: np.ndarray | None = None  # made when first needed: 800 px take 30 ms
-        self._view = b""
-        self._seen = np.zeros((height, width, 3), np.uint8)
+        self._along: np.ndarray | None = None
+        self._seen = np.zeros((*rays.size, 3), np.uint8)
 
     def seen_by(self, camera: mujoco.MjvGLCamera) -> np.ndarray:
         """Return the sky behind a frame of this camera: uint8 (H, W, 3), not to be changed.
 
         A camera that does not turn sees the same sky, which is then looked up once.
         """
-        view = view_of(camera)
-        if view != self._view:
+        along = self._rays.of(camera)
+        if along is not self._along:
             if self._faces is None:
-                self._faces = skybox(self._model, self._height)
-            self._seen, self._view = self._look_up(camera), view
+                self._faces = skybox(self._model, self._rays.size[0])
+            self._seen, self._along = self._look_up(along), along
         return self._seen
 
-    def _look_up(self, camera: mujoco.MjvGLCamera) -> np.ndarray:
+    def _look_up(self, along: np.ndarray) -> np.ndarray:
         """Follow the rules for cube maps of OpenGL 4.6, section 8.13."""
-        seen = rays(camera, self._height, self._width)
-
         # MuJoCo turns the box so that its second axis points up.
-        x, y, z = seen[..., 0], seen[..., 2], -seen[..., 1]
-        axis = np.abs([x, y, z]).argmax(0)
-        major = np.choose(axis, (x, y, z))
-        sign = np.sign(major)
-        u = np.choose(axis, (-sign * z, x, sign * x)) / np.abs(major)
-        v = np.choose(axis, (-y, sign * z, -y)) / np.abs(major)
-        size = self._faces.shape[1]
-        column, row = (((0.5 + 0.5 * a) * size).astype(int).clip(0, size - 1) for a in (u, v))
-        return self._faces[2 * axis + (sign < 0), row, column]
+        x, y, z = along[..., 0], along[..., 2], -along[..., 1]
+        wide, tall, deep = np.abs(x), np.abs(y), np.abs(z)
+        on_x = (wide >= tall) & (wide >= deep)
+        on_y = ~on_x & (tall >= deep)
+        major = np.where(on_x, x, np.where(on_y, y, z))
+        back, size = major < 0, self._faces.shape[1]
+        half = np.float32(0.5 * size) / np.abs(major)
+        u = np.where(on_x, np.where(back, z, -z), np.where(~on_y & back, -x, x))
+        v = np.where(on_y, np.where(back, -z, z), -y)
+        middle, last = np.float32(0.5 * size), size - 1
+        column, row = (np.clip(middle + a * half, 0, last).astype(np.intp) for a in (u, v))
+        face = np.where(on_x, 0, np.where(on_y, 2, 4)) + back
+        texels = self._faces.view(_PIXEL)[..., 0].ravel()
+        return texels[(face * size + row) * size + column].view(np.uint8).reshape(*x.shape, 3)

@@ -49,7 +49,7 @@ class Texture(GradedFamily):
         "strength": (0.0, 0.5, 0.64, 0.85, 1.0),
         # Share of that strength that ground which fills the whole picture takes away, so that a
         # level changes much ground about as much as little. Ours.
-        "ease": (0.0, 0.5, 0.48, 0.4, 0.15),
+        "ease": (0.0, 0.5, 0.48, 0.42, 0.25),
         # Share of the solids' looks that get a pattern. Ours.
         "share": (0.0, 0.5, 0.75, 1.0, 1.0),
         # Share of each channel that comes and goes, and radians an agent step of that swing. Ours:

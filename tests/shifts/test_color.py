@@ -51,7 +51,7 @@ def test_each_number_does_what_its_name_says(quantity):
     colour = np.array([0.5, 0.3, 0.2])
     size = 60.0 if quantity == "hue" else 0.4
     numbers = color.Color.numbers(0.0, **{quantity: size, "least": 1.0})
-    turn, offset = color._recolouring(numbers, np.random.default_rng(1))
+    (turn,), (offset,) = color._recolourings(numbers, np.random.default_rng(1), 1)
     new = turn @ colour + offset
     saturation = np.linalg.norm(new - new.mean()) / np.linalg.norm(colour - colour.mean())
     same = {
@@ -71,7 +71,7 @@ def test_each_number_does_what_its_name_says(quantity):
 
 
 def test_no_numbers_no_change():
-    turn, offset = color._recolouring(color.Color.numbers(0.0), np.random.default_rng(0))
+    (turn,), (offset,) = color._recolourings(color.Color.numbers(0.0), np.random.default_rng(0), 1)
     np.testing.assert_allclose(turn, np.eye(3), atol=1e-12)
     assert not offset.any()
 
