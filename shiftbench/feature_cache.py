@@ -85,7 +85,7 @@ class FeatureCache:
         )
         self._map = mmap.mmap(self._values.fileno(), capacity * self._row, access=mmap.ACCESS_READ)
         self._rows = np.frombuffer(self._map, np.float16).reshape(capacity, trunk.size)
-        self._held = 0
+        self._held, self._whole = 0, capacity * self._row <= budget
 
     def write(self, index: int, pixels: np.ndarray, activations: np.ndarray) -> None:
         """Store the activations (size,) of a frame, uint8 (H, W, 3).
@@ -105,7 +105,7 @@ class FeatureCache:
         # Rows and what the kernel loads around them, counted as if none were held already.
         cost = (self._row // _AROUND + 2) * _AROUND
         for value, i in zip(result, flat, strict=True):
-            if self._held + cost > self.budget:
+            if self._held + cost > self.budget and not self._whole:
                 self._release()
             value[:] = self._rows[i]
             self._held += cost

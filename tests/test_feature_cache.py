@@ -45,6 +45,8 @@ def test_halves_give_features_and_gradients_of_the_whole(name, mode):
     assert not activations.requires_grad
     found = halves.head(activations)
     assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
+    stored = halves.head(activations.half().float())
+    assert torch.allclose(stored, wanted, atol=1e-2 * wanted.abs().max().item())
     if not plan.trainable:
         return
     weight = torch.rand_like(wanted)
@@ -206,6 +208,24 @@ def test_settings_that_are_refused():
         feature_cache.check(100, spec)
     feature_cache.check("auto", spec)
     feature_cache.check(100, msgspec.structs.replace(spec, augment="none"))
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "some", "", "1.5"])
+def test_flags_are_refused(call, value):
+    done = call("train", "--agent", "pvm-frozen", "--steps", 10, "--feature-cache", value)
+    assert done.code == 2
+    assert "none of auto, off, or megabytes" in done.err
+
+
+def test_augmentation_excludes_the_cache_by_name(call, tmp_path):
+    done = call(
+        "train", "--agent", "pvm-frozen", "--augment", "shift", "--steps", 10,
+        "--feature-cache", 64, "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert done.code == 2
+    assert "--feature-cache 64" in done.err
+    assert "--augment shift" in done.err
+    assert not (tmp_path / "out").exists()
 
 
 # -- with the agent ------------------------------------------------------------------------------
