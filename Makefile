@@ -1,10 +1,10 @@
-# make demo | test | lint: each does its own set-up in .venv
+# make demo | test | lint | gallery: each does its own set-up in .venv
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint gallery install clean
 
 demo: $(VENV)/.demo
 	$(BIN)/shiftbench run --agent pvm-partial --shift severe --out runs
@@ -15,6 +15,11 @@ test: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+gallery: $(VENV)/.demo
+	for task in cartpole_balance walker_walk; do \
+		$(BIN)/shiftbench preview --suite core --task $$task --out docs/gallery && \
+		$(BIN)/shiftbench preview --suite core --task $$task --shift severe --gif --out docs/gallery; done
 
 install: $(VENV)/.demo
 

@@ -39,8 +39,8 @@ class Track(Struct, frozen=True):
     """What was seen and what happened in one episode of T agent steps.
 
     Attributes:
-        frames: uint8 (T, H, W, 3), the frame after each step.
-        positions: float32 (T, P), the position features after each step.
+        frames: uint8 (F, H, W, 3), the frame after each step, or after every so-many-th.
+        positions: float32 (F, P), the position features of these frames.
         states: float64 (T + 1, n), the physics at the reset and after each step.
         rewards: float64 (T,).
         ends: float64 (T, 2), whether the episode was over, and the discount.
@@ -90,6 +90,7 @@ def play(
     *,
     steps: int = STEPS,
     look: int | None = None,
+    every: int = 1,
     tick: Tick = no_tick,
 ) -> Track:
     """Play one episode; it ends after ``steps`` agent steps, or where the task ends it.
@@ -100,7 +101,8 @@ def play(
         episode: number of the episode, which gives the physics, the actions and the look.
         shift: None for clean frames.
         look: number of another episode whose look this one takes; frames differ, physics must not.
-        tick: called with 1 after every agent step.
+        every: draw and keep only every so-many-th frame, with its positions.
+        tick: called with 1 for every frame.
     """
     task = env.task
     appearance = 0
@@ -108,16 +110,19 @@ def play(
         appearance = look_seed(task, purpose, shift, episode if look is None else look)
     env.reset(_seed("physics", purpose, task, episode), shift, appearance)
     states, frames, positions, rewards, ends = [env.state()], [], [], [], []
-    for action in actions(task, purpose, episode, env.action_dim, steps):
+    for i, action in enumerate(actions(task, purpose, episode, env.action_dim, steps), 1):
+        env.blind = i % every != 0
         frame, reward, done, discount = env.step(action)
-        frames.append(frame)
-        positions.append(env.positions())
+        if not env.blind:
+            frames.append(frame)
+            positions.append(env.positions())
+            tick(1)
         states.append(env.state())
         rewards.append(reward)
         ends.append((done, discount))
-        tick(1)
         if done:
             break
+    env.blind = False
     return Track(
         frames=np.array(frames),
         positions=np.array(positions, np.float32),

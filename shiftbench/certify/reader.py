@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from shiftbench import checkpoints, seeding
-from shiftbench.certify.episodes import STEPS, Tick, no_tick, play
+from shiftbench.certify.episodes import EVERY, STEPS, Tick, no_tick, play
 
 if TYPE_CHECKING:
     from shiftbench.envs.pixels import PixelEnv
@@ -85,8 +85,16 @@ class Reader(nn.Module):
 
 def work(frames: int) -> int:
     """Return how many ticks `train` takes: one a frame drawn, one for three frames trained on."""
-    episodes = -(-frames // STEPS)
-    return episodes * STEPS + EPOCHS * (episodes * STEPS // BATCH) * (BATCH // 3)
+    frames = _episodes(frames) * (STEPS // EVERY)
+    return frames + EPOCHS * (frames // BATCH) * (BATCH // 3)
+
+
+def _episodes(frames: int) -> int:
+    """Return how many episodes give so many frames: every fourth step, as of what is compared.
+
+    Frames of one episode share their look, so that many short ones teach more than a few long ones.
+    """
+    return -(-frames // (STEPS // EVERY))
 
 
 def train(
@@ -104,8 +112,8 @@ def train(
         tick: told of the work as it is done, see `work`.
     """
     tracks = [
-        play(env, "reader", i, shifts[i % len(shifts)], tick=tick)
-        for i in range(-(-frames // STEPS))
+        play(env, "reader", i, shifts[i % len(shifts)], every=EVERY, tick=tick)
+        for i in range(_episodes(frames))
     ]
     pictures = np.concatenate([track.frames for track in tracks])
     positions = torch.from_numpy(np.concatenate([track.positions for track in tracks]))

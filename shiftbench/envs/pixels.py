@@ -26,6 +26,7 @@ class PixelEnv:
         agent_steps: agent steps of this episode so far.
         frames_per_second: frames in a second of simulated time.
         position_names: names of what `positions` returns.
+        blind: whether frames are black instead of drawn; may be changed between two of them.
 
     Args:
         task: the protocol.
@@ -78,7 +79,7 @@ class PixelEnv:
         self._positions = Positions(task, self.physics, self.scene.camera)
         self.position_names = self._positions.names
         self._renderer = Renderer(self.scene, render)
-        self._blind = blind
+        self.blind = blind
         self._guard = Guard(self.physics) if guarded else None
         self._whole_guard = False
         self._families: dict[Shift, Any] = {}
@@ -186,7 +187,7 @@ class PixelEnv:
             ShiftBenchError: the shift's family returns something else than such an image, or
                 changes the physics.
         """
-        if self._blind:
+        if self.blind:
             return np.zeros((self.scene.height, self.scene.width, 3), np.uint8)
         self.scene.sync()
         family = self._family
@@ -221,6 +222,19 @@ class PixelEnv:
         if self._frame is None:
             raise RuntimeError("there is no frame yet: call reset")
         return self._frame.copy()
+
+    def geoms(self) -> np.ndarray:
+        """Return which geom of the model each pixel of the present frame shows.
+
+        A family's edits of the scene count, such as a moved camera; what it adds or paints does
+        not.
+
+        Returns:
+            int32 (S, S), -1 where there is none.
+        """
+        self.scene.sync()
+        self.scene.update()
+        return self._renderer.geoms()
 
     def state(self) -> np.ndarray:
         """Return a copy of the physics state, float64 (n,)."""

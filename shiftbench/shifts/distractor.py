@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SHAPES = (
     (mujoco.mjtGeom.mjGEOM_BOX, (0.65, 0.5, 0.55)),
     (mujoco.mjtGeom.mjGEOM_BOX, (0.85, 0.45, 0.25)),
-    (mujoco.mjtGeom.mjGEOM_BOX, (0.3, 0.3, 0.9)),
+    (mujoco.mjtGeom.mjGEOM_BOX, (0.55, 0.55, 0.55)),
     (mujoco.mjtGeom.mjGEOM_ELLIPSOID, (1.0, 0.6, 0.8)),
     (mujoco.mjtGeom.mjGEOM_SPHERE, (0.95, 0.95, 0.95)),
 )
@@ -65,9 +65,9 @@ class Distractor(GradedFamily):
         # Half frames an agent step that they drift by. Ours: still up to ``moderate``.
         "speed": (0.0, 0.0, 0.0, 0.015, 0.03),
         # Share of them that passes before the task's things. Ours.
-        "before": (0.0, 0.0, 0.2, 0.3, 0.4),
+        "before": (0.0, 0.0, 0.15, 0.25, 0.3),
         # How much of a body's half width one of those may cover. Ours.
-        "cover": (0.0, 0.0, 0.0, 0.1, 0.2),
+        "cover": (0.0, 0.0, 0.0, 0.06, 0.12),
     }
 
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
