@@ -99,6 +99,24 @@ class Painter:
         camera.elevation = layout.elevation
         mujoco.mjv_updateCamera(self._model, self._data, camera, scene)
 
+    def place_next(self, rng: np.random.Generator) -> tuple[scenes.Layout, np.ndarray]:
+        """Set the next random layout whose objects can be seen, and return it with its `numbers`.
+
+        Their pixels are then 1 to 70 % of the picture's.
+        """
+        while True:
+            layout = scenes.layout(rng)
+            if len(layout.parts) > _MAX_PARTS:
+                continue
+            self.place(layout)
+            numbers = self.numbers()
+            if 0.01 <= (numbers > FLOOR).mean() <= 0.7:
+                return layout, numbers
+
+    def dress_next(self, layout: scenes.Layout, rng: np.random.Generator) -> None:
+        """Set a random appearance of the layout that was placed."""
+        self.dress(scenes.appearance(rng, len(layout.parts), _FLAT, _SOLID))
+
     def _put(self, i, kind, size, position, rotation, number) -> None:
         geom = self._scene.geoms[i]
         mujoco.mjv_initGeom(
@@ -184,25 +202,13 @@ def render(seed: int, index: int, count: int = SCENES) -> tuple[np.ndarray, np.n
     gl.make_current()
     painter = Painter(rng)
     out = np.empty((count, CHANNELS, SIZE, SIZE), np.uint8)
-    done = 0
-    while done < count:
-        layout = scenes.layout(rng)
-        if len(layout.parts) > _MAX_PARTS:
-            continue
-        painter.place(layout)
-        numbers = painter.numbers()
-        covered = (numbers > FLOOR).mean()
-        if not 0.01 <= covered <= 0.7:
-            continue
-        record = out[done]
-        record[PARTS] = numbers
-        looks = [scenes.appearance(rng, len(layout.parts), _FLAT, _SOLID) for _ in range(2)]
-        painter.dress(looks[0])
+    for record in out:
+        layout, record[PARTS] = painter.place_next(rng)
+        painter.dress_next(layout, rng)
         image, record[DEPTH] = painter.frame_and_depth()
         record[FIRST] = image.transpose(2, 0, 1)
-        painter.dress(looks[1])
+        painter.dress_next(layout, rng)
         record[SECOND] = painter.frame().transpose(2, 0, 1)
-        done += 1
     painter.close()
     return out, np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
 
