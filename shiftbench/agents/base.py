@@ -15,6 +15,7 @@ from shiftbench.errors import ShiftBenchError
 from shiftbench.specs import AgentSpec, Task
 
 if TYPE_CHECKING:
+    from shiftbench.encoders import Encoder
     from shiftbench.envs.pixels import PixelEnv
 
 
@@ -79,6 +80,18 @@ class Agent:
     def policy(self) -> Policy:
         """Return the policy that is scored."""
         raise NotImplementedError
+
+    def encoder(self, trained: bool = True) -> Encoder:
+        """Return the encoder of this agent, for who measures what training did to it.
+
+        Args:
+            trained: as it was trained or loaded; else a new one, as training with the agent's seed
+                begins: pre-trained, or with the random weights of that seed.
+
+        Raises:
+            ShiftBenchError: the agent has none, or was neither trained nor loaded.
+        """
+        raise ShiftBenchError(f"agent '{self.spec.name}' has no encoder that could be looked at")
 
     def save(self, path: Path) -> None:
         """Write the policy as safetensors with a JSON header of metadata, never as a pickle."""

@@ -92,6 +92,13 @@ class DreamerAgent(Agent):
             raise ShiftBenchError(f"agent '{self.spec.name}' has neither been trained nor loaded")
         return DreamerPolicy(self._acting)
 
+    def encoder(self, trained: bool = True) -> encoders.Encoder:
+        if not trained:
+            return self._first_encoder()[0]
+        if self._acting is None:
+            raise ShiftBenchError(f"agent '{self.spec.name}' has neither been trained nor loaded")
+        return self._encoder
+
     def save(self, path: Path) -> None:
         """Write the acting model in float16: no decoder, reward head or critic.
 
@@ -141,6 +148,11 @@ class DreamerAgent(Agent):
         self._base = BaseWeights(encoder, plan)
         return encoder, plan
 
+    def _first_encoder(self) -> tuple[encoders.Encoder, finetune.Plan]:
+        """Return what training begins with; it and torch's next draws follow the agent's seed."""
+        torch.manual_seed(seeding.seed_of("networks", self.task.name, self.seed))
+        return self._build_encoder(pretrained=self.spec.mode != "scratch")
+
     def load(self, path: Path) -> None:
         """Read an exported policy, in float32 from here on.
 
@@ -169,7 +181,7 @@ class DreamerAgent(Agent):
                     f"--checkpoint {path}: tensor '{name}' is missing or misshapen"
                 )
         acting.load_state_dict({name: tensors[name].to(t.dtype) for name, t in expected.items()})
-        self._acting = acting.requires_grad_(False)
+        self._encoder, self._acting = encoder, acting.requires_grad_(False)
 
     def _check_base(self, what: str, wanted: str | None, found: str) -> None:
         """Raise ShiftBenchError unless the weights, where any are needed, are those ``wanted``."""
@@ -197,10 +209,9 @@ class DreamerAgent(Agent):
     def begin(self, seed: int) -> None:
         """Build the networks and the optimiser; every random draw follows ``seed``."""
         self.seed = seed
-        torch.manual_seed(seeding.seed_of("networks", self.task.name, seed))
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(seeding.seed_of("latents", self.task.name, seed))
-        encoder, plan = self._build_encoder(pretrained=self.spec.mode != "scratch")
+        encoder, plan = self._first_encoder()
         self._encoder = encoder
         self.model = DreamerModel(
             encoder, plan, self.action_dim, self.image_size, self.config, self.task.action_repeat
