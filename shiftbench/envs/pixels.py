@@ -224,16 +224,13 @@ class PixelEnv:
         return self._frame.copy()
 
     def geoms(self) -> np.ndarray:
-        """Return which geom of the model each pixel of the present frame shows.
+        """Return which geom of the model each pixel of the last frame drawn shows.
 
-        A family's edits of the scene count, such as a moved camera; what it adds or paints does
-        not.
+        A family may have moved the camera; what it adds or paints in front does not count.
 
         Returns:
             int32 (S, S), -1 where there is none.
         """
-        self.scene.sync()
-        self.scene.update()
         return self._renderer.geoms()
 
     def state(self) -> np.ndarray:

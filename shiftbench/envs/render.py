@@ -24,6 +24,8 @@ from shiftbench.specs import RENDER_PROFILES
 SLICES, STACKS = 20, 10
 
 _SKYBOX = int(mujoco.mjtRndFlag.mjRND_SKYBOX)
+#: Draw each geom in its number, without light and smoothing.
+_NUMBERS = [int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)]
 
 
 class Renderer:
@@ -91,6 +93,25 @@ class Renderer:
         far = self._depth[::-1].copy()
         put(rgb, scene.sky(), far == 1)
         return rgb, far
+
+    def geoms(self) -> np.ndarray:
+        """Return which geom of the model each pixel of the last frame drawn shows.
+
+        Returns:
+            int32 (H, W), top row first; -1 where there is none (the sky, or a site, a tendon …).
+        """
+        mjv = self._scene.mjv
+        flags = mjv.flags.copy()
+        mjv.flags[_NUMBERS], mjv.flags[_SKYBOX] = 1, 0
+        rgb, _ = self.draw()
+        mjv.flags[:] = flags
+        # The number in the scene's list plus one, red being the lowest byte; 0 where nothing is.
+        number = rgb.astype(np.int32) @ (1, 1 << 8, 1 << 16)
+        known = np.full(mjv.maxgeom + 1, -1, np.int32)
+        for geom in mjv.geoms[: mjv.ngeom]:
+            if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM and geom.segid >= 0:
+                known[geom.segid + 1] = geom.objid
+        return known[number]
 
     def close(self) -> None:
         """Free the buffers and textures on the graphics side; twice does no harm."""
