@@ -8,6 +8,7 @@ differ in their numbers of seeds and episodes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -76,3 +77,140 @@ def robustness(level_scores: dict[str, float], levels: Sequence[str]) -> float:
     if any(level not in level_scores for level in levels):
         return float("nan")
     return float(np.mean([level_scores[level] for level in levels]))
+
+
+# -- the difference of two sides ------------------------------------------------------------------
+
+
+class Sides(NamedTuple):
+    """The scores of two sides on one task, under one shift.
+
+    Attributes:
+        baseline, candidate: float (seeds, episodes), at least 2 episodes; the shapes may differ.
+        same_seeds: row s of one side is the training seed of row s of the other.
+        same_episodes: column i of one side is the episode of column i of the other.
+    """
+
+    baseline: np.ndarray
+    candidate: np.ndarray
+    same_seeds: bool
+    same_episodes: bool
+
+
+class Estimate(NamedTuple):
+    """A mean, its standard error and the degrees of freedom of that; all in points of score."""
+
+    value: float
+    error: float
+    freedom: float
+
+    def lower(self, level: float) -> float:
+        """Return the one-sided lower confidence bound of the mean at error rate ``level``."""
+        from scipy.special import stdtrit
+
+        return self.value - float(stdtrit(self.freedom, 1.0 - level)) * self.error
+
+    def above(self, limit: float) -> float:
+        """Return the p-value of the one-sided t test that the mean is at most ``limit``."""
+        from scipy.special import stdtr
+
+        if self.error == 0.0:
+            return 0.0 if self.value > limit else 1.0
+        return float(stdtr(self.freedom, (limit - self.value) / self.error))
+
+    def detectable(self, level: float, power: float) -> float:
+        """Return by how much the true mean must exceed a limit to be found above it.
+
+        Args:
+            level: error rate of the one-sided t test.
+            power: the chance of finding it, from the noncentral t distribution.
+        """
+        from scipy.special import nctdtrinc, stdtrit
+
+        threshold = stdtrit(self.freedom, 1.0 - level)
+        return float(nctdtrinc(self.freedom, 1.0 - power, threshold)) * self.error
+
+
+def drop(tasks: Sequence[Sides]) -> Estimate:
+    """Return the mean score of the baseline less that of the candidate; tasks weigh the same.
+
+    Seeds and episodes are crossed: every seed plays the same episodes. The variance of a task's
+    mean is, with S the variance that the means of the seeds show, E that which the means of the
+    episodes show, and R what is left of each entry and is counted in both, S + E − R, and at least
+    the larger of S and E (two-way crossed random effects; Owen 2007, arXiv 0712.1111). Where both
+    sides have the same seeds, or the same episodes, S or E is that of the paired differences, else
+    the sum over both sides. The degrees of freedom are Satterthwaite's (1946) over all S and E.
+
+    With one seed anywhere there is no S: the estimate then speaks of these checkpoints alone, on
+    further episodes.
+    """
+    trained = not one_seed(tasks)
+    values, variances, parts = [], [], []
+    for sides in tasks:
+        own = _parts(sides, trained)
+        seeds, episodes = (sum(v for v, _ in own[kind]) for kind in ("seeds", "episodes"))
+        shared = _left_over(sides) if trained else 0.0
+        values.append(sides.baseline.mean() - sides.candidate.mean())
+        variances.append(max(seeds, episodes, seeds + episodes - shared))
+        parts += own["seeds"] + own["episodes"]
+    variance = sum(variances)
+    shares = sum(v**2 / freedom for v, freedom in parts)
+    freedom = variance**2 / shares if shares > 0.0 else float(sum(f for _, f in parts))
+    return Estimate(float(np.mean(values)), float(np.sqrt(variance)) / len(tasks), float(freedom))
+
+
+def one_seed(tasks: Sequence[Sides]) -> bool:
+    """Whether a side has one seed on a task, so that nothing is known of how seeds differ."""
+    return min(len(side) for sides in tasks for side in sides[:2]) == 1
+
+
+def _parts(sides: Sides, trained: bool) -> dict[str, list[tuple[float, int]]]:
+    """Return the variances of the mean difference, each with its degrees of freedom."""
+
+    def of_means(axis: int, paired: bool) -> list[tuple[float, int]]:
+        means = [sides.baseline.mean(axis=axis), sides.candidate.mean(axis=axis)]
+        means = [means[0] - means[1]] if paired else means
+        return [(float(m.var(ddof=1)) / len(m), len(m) - 1) for m in means]
+
+    return {
+        "seeds": of_means(1, sides.same_seeds) if trained else [],
+        "episodes": of_means(0, sides.same_episodes),
+    }
+
+
+def _left_over(sides: Sides) -> float:
+    """Return the variance of the mean difference from what neither seed nor episode explains."""
+    tables = [sides.baseline, sides.candidate]
+    if sides.same_seeds and sides.same_episodes:
+        tables = [sides.baseline - sides.candidate]
+    total = 0.0
+    for table in tables:
+        rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+        seeds, episodes = table.shape
+        total += float((rest**2).sum()) / ((seeds - 1) * (episodes - 1)) / table.size
+    return total
+
+
+def holm(p: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return which hypotheses Holm's step-down procedure rejects, and at which level each stood.
+
+    Holm 1979: the k-th smallest of m p-values is held against rate / (m − k + 1), up to the first
+    that is not below it; all others then stand at the level at which that one did.
+
+    Args:
+        p: float (m,); 1 for a comparison that was asked for and could not be made.
+        rate: the chance of any false rejection, in (0, 1).
+
+    Returns:
+        bool (m,) and float (m,).
+    """
+    order = np.argsort(p, kind="stable")
+    levels = rate / np.arange(len(p), 0, -1)
+    kept = np.flatnonzero(p[order] >= levels)
+    if len(kept):
+        levels[kept[0] :] = levels[kept[0]]
+    rejected = np.zeros(len(p), bool)
+    rejected[order[: kept[0] if len(kept) else len(p)]] = True
+    at = np.empty(len(p))
+    at[order] = levels
+    return rejected, at

@@ -106,3 +106,90 @@ def test_interval_covers_the_truth():
         low, high = stats.interval([rng.normal(40.0, 15.0, (1, 30))], draws=300, seed=index)
         hits += low <= 40.0 <= high
     assert 0.88 <= hits / 200 <= 0.99
+
+
+# -- the difference of two sides ------------------------------------------------------------------
+
+
+def noise(*shape, seed=0, mean=50.0):
+    return np.random.default_rng(seed).normal(mean, 10.0, shape)
+
+
+def test_the_drop_of_one_checkpoint_is_the_paired_t_test():
+    baseline, candidate = noise(1, 10), noise(1, 10, seed=1, mean=42.0)
+    found = stats.drop([stats.Sides(baseline, candidate, True, True)])
+    theirs = scipy.stats.ttest_rel(baseline[0] - 3.0, candidate[0], alternative="greater")
+    assert found.value == pytest.approx((baseline - candidate).mean())
+    assert found.above(3.0) == pytest.approx(theirs.pvalue)
+    assert found.lower(0.05) == pytest.approx(theirs.confidence_interval(0.95).low + 3.0)
+    assert found.freedom == pytest.approx(9.0)
+
+
+def test_the_drop_without_pairs_is_welchs_t_test():
+    baseline, candidate = noise(1, 10), 3.0 * noise(1, 7, seed=1, mean=14.0)
+    found = stats.drop([stats.Sides(baseline, candidate, False, False)])
+    theirs = scipy.stats.ttest_ind(
+        baseline[0] - 3.0, candidate[0], equal_var=False, alternative="greater"
+    )
+    assert found.above(3.0) == pytest.approx(theirs.pvalue)
+    assert found.freedom == pytest.approx(theirs.df)
+
+
+def test_the_drop_of_several_tasks_weighs_them_equally():
+    one = stats.Sides(np.array([[9.0, 11.0]]), np.array([[0.0, 0.0]]), True, True)
+    two = stats.Sides(np.full((1, 4), 30.0), np.full((1, 4), 10.0), True, True)
+    found = stats.drop([one, two])
+    assert found.value == 15.0
+    assert found.error == pytest.approx(0.5)  # differences 9 and 11: 1 for one task, half for two
+    assert found.freedom == pytest.approx(1.0)
+
+
+def test_seeds_that_differ_are_part_of_the_error():
+    """Seeds drop by 0, 10 and 20 on all episodes alike: the error is that of three numbers."""
+    candidate = np.repeat([[50.0], [40.0], [30.0]], 10, axis=1)
+    paired = stats.drop([stats.Sides(np.full((3, 10), 50.0), candidate, True, True)])
+    assert paired == pytest.approx((10.0, 10.0 / math.sqrt(3.0), 2.0))
+    # Episodes that differ alike in all seeds add theirs: here 0 and 20.
+    candidate = candidate + np.array([10.0, -10.0])[np.arange(10) % 2]
+    both = stats.drop([stats.Sides(np.full((3, 10), 50.0), candidate, True, True)])
+    assert both.error == pytest.approx(math.sqrt(100.0 / 3.0 + 1000.0 / 9.0 / 10.0))
+    # Other seeds on the other side: both sides' variances count.
+    apart = stats.drop([stats.Sides(candidate, candidate, False, True)])
+    assert apart == pytest.approx((0.0, math.sqrt(2 * 100.0 / 3.0), 4.0))
+
+
+def test_what_seeds_and_episodes_both_show_counts_once():
+    """With nothing but noise of standard deviation 10 the squared error is 2 × 100 / 30."""
+    found = [
+        stats.drop([stats.Sides(noise(3, 10, seed=s), noise(3, 10, seed=-1 - s % 7 + 900), *pairs)])
+        for s in range(300)
+        for pairs in [(True, True), (False, True), (True, False), (False, False)]
+    ]
+    mean = np.mean([estimate.error**2 for estimate in found])
+    assert 200 / 30 * 0.9 < mean < 200 / 30 * 1.8  # at least the larger of two, so a little more
+
+
+def test_sides_that_are_equal_do_not_differ():
+    same = noise(3, 10)
+    found = stats.drop([stats.Sides(same, same, True, True)])
+    assert found[:2] == (0.0, 0.0)
+    assert found.lower(0.001) == 0.0
+    assert (found.above(0.0), found.above(-1.0)) == (1.0, 0.0)
+
+
+def test_what_could_have_been_found():
+    estimate = stats.Estimate(0.0, 2.0, 7.0)
+    excess = estimate.detectable(0.01, 0.8)
+    threshold = scipy.stats.t.ppf(0.99, 7.0)
+    assert scipy.stats.nct.sf(threshold, 7.0, excess / 2.0) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_holm_by_hand():
+    p = np.array([0.01, 0.04, 0.03, 0.005])
+    rejected, levels = stats.holm(p, 0.05)
+    assert rejected.tolist() == [True, False, False, True]
+    # 0.005 against 0.05 / 4, 0.01 against 0.05 / 3, 0.03 against 0.05 / 2 stops it for all others.
+    assert levels == pytest.approx([0.05 / 3, 0.025, 0.025, 0.0125])
+    assert stats.holm(np.array([0.01]), 0.05)[0].tolist() == [True]
+    assert stats.holm(np.array([0.03, 0.03]), 0.05)[0].tolist() == [False, False]
+    assert stats.holm(np.array([0.0, 1.0, 0.02]), 0.05)[0].tolist() == [True, False, True]
