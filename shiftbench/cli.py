@@ -1,12 +1,13 @@
 """The command line: parse, call, print. Everything heavy is imported inside the commands.
 
 Data goes to stdout, progress and notes to stderr. Exit codes: 0 done, 1 a check failed, 2 bad input
-or environment, 130 interrupted.
+or environment, 3 a check could not be made, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import click
 
 from shiftbench import __version__
 from shiftbench.errors import ShiftBenchError
+from shiftbench.files import replacing
 
 
 class FilePath(click.Path):
@@ -48,6 +50,13 @@ def check_feature_cache(ctx: click.Context, param: click.Parameter, value: str) 
     if re.fullmatch(r"0*[1-9]\d{0,8}", value):
         return int(value)
     raise click.BadParameter(f"'{value}' is none of auto, off, or megabytes from 1 on.")
+
+
+def check_finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Refuse ``nan``, which is in every range, and infinity."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"'{value}' is not a finite number.")
+    return value
 
 
 def options(*decorators: Callable) -> Callable:
@@ -354,6 +363,68 @@ def report_(runs: tuple[Path, ...], tasks_dir: tuple, out: Path, as_json: bool) 
     board = report.build(results.read_rows(runs or (Path("runs"),), known), out)
     click.echo(report.to_json(board) if as_json else report.render_table(board))
     click.echo(f"tables and plots: {out}", err=True)
+
+
+@cli.command()
+@click.option("--baseline", type=PATH, multiple=True, required=True,
+              help="Rows to hold against: CSV file, folder or glob; repeatable.")  # fmt: skip
+@click.option("--candidate", type=PATH, multiple=True, required=True,
+              help="Rows to judge; as --baseline.")  # fmt: skip
+@click.option("--max-drop", type=click.FloatRange(0), default=5.0, show_default=True,
+              callback=check_finite, help="Points of score that may be lost.")  # fmt: skip
+@click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
+              default=0.95, show_default=True, callback=check_finite,
+              help="1 − the chance of a false alarm, over all comparisons.")  # fmt: skip
+@click.option("--min-seeds", type=click.IntRange(1), default=1, show_default=True,
+              help="Training seeds that each side must have.")  # fmt: skip
+@click.option("--agent", "agents", multiple=True, help="Agent; repeatable. Default: all.")
+@click.option("--baseline-agent", help="Agent of the baseline that has another id there.")
+@click.option("--candidate-agent", help="Its id in the candidate's rows.")
+@click.option("--task", "tasks", multiple=True, help="Task; repeatable. Default: all.")
+@click.option("--family", "families", multiple=True,
+              help="Family, none for clean episodes; repeatable. Default: all.")  # fmt: skip
+@click.option("--level", "levels", multiple=True,
+              help="Level, none for clean episodes; repeatable. Default: all.")  # fmt: skip
+@click.option("--seed", "seeds", type=SEED, multiple=True,
+              help="Training seed; repeatable. Default: all.")  # fmt: skip
+@click.option("--episodes", type=EPISODES, help="The first so many episodes. Default: all.")
+@click.option("--per-task", is_flag=True, help="Judge every task, not the mean over the tasks.")
+@click.option("--tasks-dir", type=PATH, multiple=True, help="Folder with further task files.")
+@click.option("--junit", type=PATH, help="Write JUnit XML there.")
+@click.option("--markdown", type=PATH, help="Write Markdown for a CI summary there.")
+@json_option
+def check(baseline: tuple, candidate: tuple, max_drop: float, confidence: float, min_seeds: int,
+          baseline_agent: str | None, candidate_agent: str | None, tasks_dir: tuple,
+          junit: Path | None, markdown: Path | None, as_json: bool,
+          **chosen: Any) -> None:  # fmt: skip
+    """Fail where a candidate's score dropped against a baseline's: a gate for CI.
+
+    Exits with 0 (passed), 1 (a drop of more than --max-drop is shown), 2 (bad input) or 3 (not
+    comparable: cells, seeds or episodes are missing, or versions differ). docs/gate.md says how.
+    """
+    from shiftbench import check as gate
+    from shiftbench import results, specs
+    from shiftbench.check import output
+
+    rename = gate.pair_of_agents(chosen["agents"], baseline_agent, candidate_agent)
+    for path, flag in ((junit, "--junit"), (markdown, "--markdown")):
+        gate.check_target(path, flag)
+    known = specs.load_tasks(tasks_dir)
+    sides = [results.read_rows(paths, known) for paths in (baseline, candidate)]
+    verdict = gate.check(
+        *sides,
+        gate.Selection(rename=rename, **chosen),
+        max_drop=max_drop,
+        confidence=confidence,
+        min_seeds=min_seeds,
+    )
+    for path, render in ((junit, output.junit), (markdown, output.markdown)):
+        if path:
+            with replacing(path) as temporary:
+                temporary.write_text(render(verdict), encoding="utf-8")
+            click.echo(f"written: {path}", err=True)
+    click.echo(output.to_json(verdict) if as_json else output.text(verdict))
+    sys.exit(verdict.exit_code)
 
 
 def main(arguments: list[str] | None = None) -> None:
