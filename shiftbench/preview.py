@@ -158,7 +158,8 @@ def _save(images: Sequence[Image.Image], path: Path) -> None:
     strip = Image.new("RGB", (width, height * len(some)))
     for i, image in enumerate(some):
         strip.paste(image, (0, i * height))
-    palette = strip.quantize(256)
+    # What is small counts as well: a thing of few pixels must keep its colours.
+    palette = strip.quantize(256, Image.Quantize.MAXCOVERAGE)
     first, *later = (image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images)
     first.save(path, format="GIF", save_all=True, append_images=later, duration=100, loop=0)
 
