@@ -196,12 +196,20 @@ def _row_files(folder: Path) -> list[Path]:
     found = [
         path
         for path in sorted(folder.rglob("*.csv"))
-        # Either column tells a row file, so that one without the other is refused, not passed over.
-        if path.is_file() and {"train_seed", "episode"} & set(_lines(path)[0][1])
+        if path.is_file() and _is_rows(set(_lines(path)[0][1]))
     ]
     if not found:
         raise ShiftBenchError(f"{folder}: holds no CSV file with rows")
     return found
+
+
+def _is_rows(heading: set[str]) -> bool:
+    """Whether a file is one of rows.
+
+    Either of two columns tells, so that a file without the other is refused, not passed over; the
+    numbers of `shiftbench probe` have one of them as well.
+    """
+    return bool(heading & {"train_seed", "episode"}) and "probe" not in heading
 
 
 def _lines(path: Path, limit: int | None = 1) -> list[tuple[int, list[str]]]:
