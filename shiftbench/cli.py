@@ -83,17 +83,20 @@ encoder_options = options(
     click.option("--encoder-features", help="Features of a timm model: patch, pooled or map."),
     click.option("--finetune-blocks", type=click.IntRange(min=1), help="Last blocks that train."),
 )  # fmt: skip
-agent_options = options(
+trained_options = options(
     encoder_options,
     click.option("--augment", help="Training frames: none, shift or photometric."),
     click.option("--device", default="auto", show_default=True, callback=check_device,
                  help="auto, cpu, cuda, cuda:1 …"),
+    click.option("--seed", "seeds", type=SEED, multiple=True, default=(0,),
+                 show_default=True, help="Training seed; repeatable."),
+)  # fmt: skip
+agent_options = options(
+    trained_options,
     click.option("--feature-cache", default="auto", show_default=True, metavar="auto|off|MB",
                  callback=check_feature_cache,
                  help="While training: store what frozen blocks give for a frame, on disk, and of "
                       "that at most so many megabytes in memory. It changes the speed alone."),
-    click.option("--seed", "seeds", type=SEED, multiple=True, default=(0,),
-                 show_default=True, help="Training seed; repeatable."),
 )  # fmt: skip
 shift_options = options(
     click.option("--shift", "shifts", multiple=True, default=("all",), show_default=True,
@@ -316,6 +319,50 @@ def _where(suite: str, suite_file: Path | None, tasks_dir: tuple[Path, ...]) -> 
     flags = ["--suite", suite] if suite != "mini" else []
     flags += ["--suite-file", str(suite_file)] if suite_file else []
     return flags + [word for folder in tasks_dir for word in ("--tasks-dir", str(folder))]
+
+
+@cli.command()
+@suite_options
+@trained_options
+@shift_options
+@click.option("--agent", "names", multiple=True, required=True, help="Agent; repeatable.")
+@click.option("--task", "task_names", multiple=True, help="Task; repeatable. Default: the suite's.")
+@click.option("--checkpoint", type=PATH, help="Probe this file (one agent, one task, one seed).")
+@click.option("--states", type=click.IntRange(4, 100_000), default=200, show_default=True,
+              help="States of each task that every shift shows.")  # fmt: skip
+@click.option("--probe-seed", type=SEED, default=0, show_default=True,
+              help="Seed of the states, looks and scenes of the probes.")  # fmt: skip
+@click.option("--rows", type=PATH, help="Rows of `run` (a file or folder) to draw scores from.")
+@out_option
+@json_option
+def probe(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, shifts: tuple,
+          backgrounds: Path | None, task_names: tuple, checkpoint: Path | None, states: int,
+          probe_seed: int, rows: Path | None, out: Path, as_json: bool,
+          **agent: Any) -> None:  # fmt: skip
+    """Measure what training did to agents' encoders: before and after, under every shift."""
+    from shiftbench import plan
+    from shiftbench import probe as probes
+    from shiftbench.probe import tables
+    from shiftbench.probe.run import probe
+
+    chosen, tasks_ = plan.select_tasks(suite, suite_file, tasks_dir, task_names)
+    wanted = plan.select_shifts(shifts, chosen, backgrounds)
+    runs = plan.runs(chosen, tasks_, plan.select_agents(names, agent), agent["seeds"], out)
+    scores = rows and tables.read_scores(rows, runs, {task.name: task for task in tasks_})
+    found = probe(
+        runs,
+        wanted,
+        count=states,
+        seed=probe_seed,
+        checkpoint=checkpoint,
+        out=out,
+        device=agent["device"],
+        flags=_where(suite, suite_file, tasks_dir),
+    )
+    folder = out / chosen.id / "probes"
+    probes.build(found, scores, folder)
+    click.echo(probes.to_json(found) if as_json else tables.text(found))
+    click.echo(f"table and plots: {folder}", err=True)
 
 
 @cli.command()
