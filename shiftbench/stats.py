@@ -134,29 +134,29 @@ class Estimate(NamedTuple):
 def drop(tasks: Sequence[Sides]) -> Estimate:
     """Return the mean score of the baseline less that of the candidate; tasks weigh the same.
 
-    Seeds and episodes are crossed: every seed plays the same episodes. The variance of a task's
-    mean is, with S the variance that the means of the seeds show, E that which the means of the
-    episodes show, and R what is left of each entry and is counted in both, S + E − R, and at least
-    the larger of S and E (two-way crossed random effects; Owen 2007, arXiv 0712.1111). Where both
-    sides have the same seeds, or the same episodes, S or E is that of the paired differences, else
-    the sum over both sides. The degrees of freedom are Satterthwaite's (1946) over all S and E.
+    Seeds and episodes are crossed: every seed plays the same episodes. The variance of the tasks'
+    sum is, with S the variance that the means of the seeds show, E that which the means of the
+    episodes show, and R what is left of each entry and is counted in both, each summed over the
+    tasks, S + E − R, and at least the larger of S and E (two-way crossed random effects; Owen 2007,
+    arXiv 0712.1111). Where both sides have the same seeds, or the same episodes, S or E is that of
+    the paired differences, else the sum over both sides. The degrees of freedom are Satterthwaite's
+    (1946) over all S and E of all tasks.
 
     With one seed anywhere there is no S: the estimate then speaks of these checkpoints alone, on
     further episodes.
     """
     trained = not one_seed(tasks)
-    values, variances, parts = [], [], []
-    for sides in tasks:
-        own = _parts(sides, trained)
-        seeds, episodes = (sum(v for v, _ in own[kind]) for kind in ("seeds", "episodes"))
-        shared = _left_over(sides) if trained else 0.0
-        values.append(sides.baseline.mean() - sides.candidate.mean())
-        variances.append(max(seeds, episodes, seeds + episodes - shared))
-        parts += own["seeds"] + own["episodes"]
-    variance = sum(variances)
-    shares = sum(v**2 / freedom for v, freedom in parts)
-    freedom = variance**2 / shares if shares > 0.0 else float(sum(f for _, f in parts))
-    return Estimate(float(np.mean(values)), float(np.sqrt(variance)) / len(tasks), float(freedom))
+    parts = [_parts(sides, trained) for sides in tasks]
+    seeds, episodes = (
+        [part for own in parts for part in own[kind]] for kind in ("seeds", "episodes")
+    )
+    both = sum(_left_over(sides) for sides in tasks) if trained else 0.0
+    of_seeds, of_episodes = (sum(v for v, _ in kind) for kind in (seeds, episodes))
+    variance = max(of_seeds, of_episodes, of_seeds + of_episodes - both)
+    shares = sum(v**2 / freedom for v, freedom in seeds + episodes)
+    freedom = variance**2 / shares if shares > 0.0 else sum(f for _, f in seeds + episodes)
+    value = np.mean([sides.baseline.mean() - sides.candidate.mean() for sides in tasks])
+    return Estimate(float(value), float(np.sqrt(variance)) / len(tasks), float(freedom))
 
 
 def one_seed(tasks: Sequence[Sides]) -> bool:
