@@ -1,10 +1,11 @@
-# make demo | test | lint | gallery: each does its own set-up in .venv
+# make demo | test | lint | gate | gallery: each does its own set-up in .venv
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+GATE := --agent pvm-partial --task cartpole_balance
 
-.PHONY: demo test lint gallery install clean
+.PHONY: demo test lint gate gallery install clean
 
 demo: $(VENV)/.demo
 	$(BIN)/shiftbench run --agent pvm-partial --shift severe --out runs
@@ -15,6 +16,13 @@ test: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Afresh each time: finished cells would not be played again.
+gate: $(VENV)/.demo
+	rm -rf runs/gate
+	$(BIN)/shiftbench run $(GATE) --shift none --out runs/gate
+	$(BIN)/shiftbench check $(GATE) --level none \
+		--baseline results/mini-v1/episodes.csv --candidate runs/gate/mini-v1/cells
 
 gallery: $(VENV)/.demo
 	for task in cartpole_balance walker_walk; do \
