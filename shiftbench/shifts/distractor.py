@@ -61,13 +61,13 @@ class Distractor(GradedFamily):
         # How many, rounded. Ours.
         "count": (0.0, 8.0, 11.0, 13.0, 15.0),
         # Mean radius in half frames. Ours.
-        "radius": (0.1, 0.12, 0.145, 0.19, 0.255),
+        "radius": (0.1, 0.12, 0.145, 0.185, 0.24),
         # Half frames an agent step that they drift by. Ours: still up to ``moderate``.
         "speed": (0.0, 0.0, 0.0, 0.015, 0.03),
         # Share of them that passes before the task's things. Ours.
-        "before": (0.0, 0.0, 0.15, 0.25, 0.3),
+        "before": (0.0, 0.0, 0.15, 0.2, 0.2),
         # How much of a body's half width one of those may cover. Ours.
-        "cover": (0.0, 0.0, 0.0, 0.06, 0.12),
+        "cover": (0.0, 0.0, 0.0, 0.04, 0.06),
     }
 
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
