@@ -34,6 +34,8 @@ PATH = FilePath(path_type=Path)
 #: Rows are exact up to here, see `shiftbench.results`.
 SEED = click.IntRange(0, 2**53)
 EPISODES = click.IntRange(1, 100_000)
+#: Lines of `validate` before it only counts.
+SHOWN_PROBLEMS = 20
 
 
 def check_device(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -108,6 +110,10 @@ shift_options = options(
 out_option = click.option(
     "--out", type=PATH, default=Path("runs"), show_default=True, help="Folder for what is written."
 )
+anchors_option = click.option(
+    "--anchors", "anchors_file", type=PATH,
+    help="TOML with one table a task, `random` and `reference`: for scores that rows lack.",
+)  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 
@@ -400,14 +406,17 @@ def certify(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, states
 @cli.command("report")
 @click.argument("runs", nargs=-1, type=PATH)
 @click.option("--tasks-dir", type=PATH, multiple=True, help="Folder with further task files.")
+@anchors_option
 @click.option("--out", type=PATH, default=Path("report"), show_default=True)
 @json_option
-def report_(runs: tuple[Path, ...], tasks_dir: tuple, out: Path, as_json: bool) -> None:
-    """Turn rows (CSV files, folders; default: runs) into a leaderboard and plots."""
+def report_(runs: tuple[Path, ...], tasks_dir: tuple, anchors_file: Path | None, out: Path,
+            as_json: bool) -> None:  # fmt: skip
+    """Turn rows (CSV files, folders, globs; default: runs) into a leaderboard and plots."""
     from shiftbench import report, results, specs
 
     known = specs.load_tasks(tuple(tasks_dir))
-    board = report.build(results.read_rows(runs or (Path("runs"),), known), out)
+    scales = specs.load_scales(anchors_file) if anchors_file else {}
+    board = report.build(results.read_rows(runs or (Path("runs"),), known, scales), out)
     click.echo(report.to_json(board) if as_json else report.render_table(board))
     click.echo(f"tables and plots: {out}", err=True)
 
@@ -472,6 +481,33 @@ def check(baseline: tuple, candidate: tuple, max_drop: float, confidence: float,
             click.echo(f"written: {path}", err=True)
     click.echo(output.to_json(verdict) if as_json else output.text(verdict))
     sys.exit(verdict.exit_code)
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.option("--suite-file", type=PATH, help="TOML with further suites, one table each.")
+@click.option("--tasks-dir", type=PATH, multiple=True, help="Folder with further task files.")
+@json_option
+def validate(files: tuple, suite_file: Path | None, tasks_dir: tuple, as_json: bool) -> None:
+    """Say what keeps rows (CSV files, folders, globs) from being published: results/README.md.
+
+    Exits with 1 where something does.
+    """
+    from shiftbench import specs
+    from shiftbench import validate as rules
+
+    count, found = rules.problems(files, specs.load_suites(suite_file), specs.load_tasks(tasks_dir))
+    if as_json:
+        click.echo(json.dumps({"rows": count, "problems": found}, indent=2))
+    else:
+        for line in found[:SHOWN_PROBLEMS]:
+            click.echo(line)
+        more = len(found) - SHOWN_PROBLEMS
+        click.echo(
+            f"and {more} more problems" if more > 0 else f"{count} rows, {len(found)} problems"
+        )
+    if found:
+        sys.exit(1)
 
 
 def main(arguments: list[str] | None = None) -> None:

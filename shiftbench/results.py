@@ -1,16 +1,12 @@
-"""Rows: one an episode, with a fixed schema; cells: one atomic CSV file each.
-
-``results/README.md`` documents every column of `COLUMNS`; a test compares the two.
-"""
+"""Rows, with the columns of `shiftbench.schema`; cells: one atomic CSV file each."""
 
 from __future__ import annotations
 
 import csv
 import glob
 import hashlib
-import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,70 +14,17 @@ from msgspec import Struct
 
 from shiftbench.errors import ShiftBenchError
 from shiftbench.files import replacing
+from shiftbench.parsing import heading, parse, shown
+from shiftbench.schema import COLUMNS, KEY, KINDS, SCHEMA
 from shiftbench.specs import CLEAN, LEVELS, load_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from shiftbench.specs import Task
+    from shiftbench.specs import Scale, Task
 
-#: Raised with every change of the columns' meaning. Older files stay readable, newer are refused.
-SCHEMA = 1
+__all__ = ["COLUMNS", "KEY", "KINDS", "SCHEMA", "Cell", "file_name", "read_rows", "write_rows"]
 
-
-class Column(Struct, frozen=True):
-    """A column of the row files.
-
-    Attributes:
-        name: heading.
-        kind: ``str``, ``int`` or ``float``.
-        doc: meaning, with units.
-        required: whether a file without it is refused.
-    """
-
-    name: str
-    kind: str
-    doc: str
-    required: bool = False
-
-
-COLUMNS = (
-    Column("agent", "str", "id of the agent: its name and every override", True),
-    Column("task", "str", "name of the task", True),
-    Column("family", "str", "shift family, `none` for the clean arm", True),
-    Column("level", "str", "shift level, `none` for the clean arm", True),
-    Column("train_seed", "int", "training seed of the agent", True),
-    Column("episode", "int", "number of the evaluation episode, from 0", True),
-    Column("return", "float", "sum of the rewards of the episode", True),
-    Column("score", "float", "100 × (return − random) / (reference − random), not clipped"),
-    Column("severity", "float", "severity of the level, in 0..1"),
-    Column("length", "int", "length of the episode in environment steps"),
-    Column("schema", "int", "version of these columns"),
-    Column("suite", "str", "name of the suite"),
-    Column("suite_version", "int", "version of the suite"),
-    Column("task_version", "int", "version of the task"),
-    Column("image_size", "int", "height and width of a frame in pixels"),
-    Column("render", "str", "render profile"),
-    Column("train_steps", "int", "environment steps that the agent was trained for"),
-    Column("checkpoint", "str", "SHA-256 of the checkpoint file, empty where there is none"),
-    Column(
-        "shift_hash",
-        "str",
-        "first 12 hex digits of a SHA-256 over the family's source, "
-        "the severity and the user's own pictures that it shows",
-    ),
-    Column("shiftbench", "str", "version of shiftbench"),
-    Column("mujoco", "str", "version of mujoco"),
-    Column("dm_control", "str", "version of dm_control"),
-    Column("torch", "str", "version of torch"),
-    Column("python", "str", "version of Python"),
-    Column("gl", "str", "OpenGL backend that drew the frames"),
-    Column("device", "str", "device that the agent ran on"),
-    Column("commit", "str", "git commit of shiftbench, `+` where the tree had changes, or empty"),
-)
-KINDS = {column.name: column.kind for column in COLUMNS}
-KEY = ("agent", "task", "family", "level", "train_seed", "episode")
-REQUIRED = tuple(column.name for column in COLUMNS if column.required)
 #: Column → the column within whose values it must not vary, or "" for all rows.
 SAME = {
     "suite": "",
@@ -149,12 +92,20 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 # -- reading -------------------------------------------------------------------------------------
 
 
-def read_rows(paths: Iterable[Path], tasks: dict[str, Task] | None = None) -> pd.DataFrame:
+def read_rows(
+    paths: Iterable[Path],
+    tasks: dict[str, Task] | None = None,
+    scales: Mapping[str, Scale] | None = None,
+    *,
+    places: bool = False,
+) -> pd.DataFrame:
     """Read and check any number of row files.
 
     Args:
         paths: CSV files, folders (every row file below), or globs.
         tasks: whose anchors give the scores where a file has none; the shipped ones by default.
+        scales: anchors by name of the task, before those of ``tasks``.
+        places: also return the columns ``_file`` and ``_row``, where each row was read.
 
     Returns:
         One row an episode with every column of `COLUMNS`: ``str`` (empty where a file has none),
@@ -171,12 +122,12 @@ def read_rows(paths: Iterable[Path], tasks: dict[str, Task] | None = None) -> pd
     files = _expand(paths)
     if not files:
         raise ShiftBenchError("no row files were given")
-    rows = pd.concat([_read_file(file) for file in files], ignore_index=True)
+    rows = pd.concat([parse(file) for file in files], ignore_index=True)
     _fill_severities(rows)
-    _fill_scores(rows, tasks)
+    _fill_scores(rows, tasks, scales or {})
     _check_comparable(rows)
     _check_unique(rows)
-    return rows.drop(columns=["_file", "_row"])
+    return rows if places else rows.drop(columns=["_file", "_row"])
 
 
 def _expand(paths: Iterable[Path]) -> list[Path]:
@@ -196,7 +147,7 @@ def _row_files(folder: Path) -> list[Path]:
     found = [
         path
         for path in sorted(folder.rglob("*.csv"))
-        if path.is_file() and _is_rows(set(_lines(path)[0][1]))
+        if path.is_file() and _is_rows(set(heading(path)))
     ]
     if not found:
         raise ShiftBenchError(f"{folder}: holds no CSV file with rows")
@@ -212,91 +163,6 @@ def _is_rows(heading: set[str]) -> bool:
     return bool(heading & {"train_seed", "episode"}) and "probe" not in heading
 
 
-def _lines(path: Path, limit: int | None = 1) -> list[tuple[int, list[str]]]:
-    """Return the first ``limit`` lines that are not blank, numbered from 1, as lists of texts."""
-    try:
-        # "-sig" drops the mark that spreadsheet programs put in front.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            numbered = ((reader.line_num, line) for line in reader if line)
-            return list(itertools.islice(numbered, limit)) or [(1, [])]
-    except (OSError, ValueError, csv.Error) as error:
-        raise ShiftBenchError(f"{path}: not a readable CSV file: {error}") from error
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    (_, heading), *lines = _lines(path, None)
-    missing = [name for name in REQUIRED if name not in heading]
-    if missing:
-        raise ShiftBenchError(
-            f"{path}: missing columns {', '.join(missing)} (needed: {', '.join(REQUIRED)})"
-        )
-    twice = sorted({name for name in heading if heading.count(name) > 1})
-    if twice:
-        raise ShiftBenchError(f"{path}: more than one column '{twice[0]}'")
-    if not lines:
-        raise ShiftBenchError(f"{path}: a heading, but no rows")
-    for number, line in lines:
-        if len(line) != len(heading):
-            raise ShiftBenchError(
-                f"{path}, row {number}: {len(line)} fields, the heading has {len(heading)}"
-            )
-    numbers, texts = zip(*lines, strict=True)
-    frame = pd.DataFrame(list(texts), columns=heading, index=numbers, dtype=str)
-    rows = pd.DataFrame(
-        {
-            column.name: _convert(
-                frame[column.name] if column.name in frame else pd.Series("", frame.index),
-                column,
-                path,
-            )
-            for column in COLUMNS
-        }
-    )
-    newest = rows["schema"].max()
-    if not pd.isna(newest) and newest > SCHEMA:
-        raise ShiftBenchError(
-            f"{path}: schema {newest} is newer than this shiftbench's {SCHEMA}: "
-            "install a newer shiftbench"
-        )
-    rows["_file"], rows["_row"] = str(path), rows.index
-    return rows
-
-
-def _convert(texts: pd.Series, column: Column, path: Path) -> pd.Series:
-    """Parse one column; raise ShiftBenchError with the row of the first text that does not fit."""
-    if column.required and (texts == "").any():
-        raise ShiftBenchError(
-            f"{path}, row {texts[texts == ''].index[0]}: '{column.name}' is empty"
-        )
-    if column.kind == "str":
-        return texts.astype(str)
-    # Through Python's float, which is exact, unlike pandas' quicker parser.
-    values = texts.map(_number).astype(float)
-    bad = (texts != "") & ~(values.abs() < float("inf"))
-    if column.kind == "int":
-        # Above 2**53 a float is no longer every whole number.
-        bad |= (texts != "") & ((values % 1 != 0) | (values.abs() > 2**53))
-    if bad.any():
-        wanted = "a whole number" if column.kind == "int" else "a finite number"
-        raise ShiftBenchError(
-            f"{path}, row {texts[bad].index[0]}: '{column.name}' is '{texts[bad].iloc[0]}', "
-            f"not {wanted}"
-        )
-    if column.kind == "int":
-        return values.astype("int64" if column.required else "Int64")
-    return values
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
-
-
 # -- checking ------------------------------------------------------------------------------------
 
 
@@ -306,20 +172,22 @@ def _fill_severities(rows: pd.DataFrame) -> None:
     if half.any():
         first = rows[half].iloc[0]
         raise ShiftBenchError(
-            f"{first['_file']}, row {first['_row']}: family '{first['family']}' with level "
-            f"'{first['level']}': the clean arm is '{CLEAN}' in both, a shift in neither"
+            f"{first['_file']}, row {first['_row']}: family '{shown(first['family'])}' with level "
+            f"'{shown(first['level'])}': the clean arm is '{CLEAN}' in both, a shift in neither"
         )
     rows["severity"] = rows["severity"].fillna(rows["level"].map(LEVELS).astype(float))
     lacking = rows["severity"].isna()
     if lacking.any():
         first = rows[lacking].iloc[0]
         raise ShiftBenchError(
-            f"{first['_file']}, row {first['_row']}: no severity for level '{first['level']}': "
-            f"add a severity column or use {', '.join(LEVELS)}"
+            f"{first['_file']}, row {first['_row']}: no severity for level "
+            f"'{shown(first['level'])}': add a severity column or use {', '.join(LEVELS)}"
         )
 
 
-def _fill_scores(rows: pd.DataFrame, tasks: dict[str, Task] | None) -> None:
+def _fill_scores(
+    rows: pd.DataFrame, tasks: dict[str, Task] | None, scales: Mapping[str, Scale]
+) -> None:
     """Compute the scores that files lack from the anchors of the tasks."""
     lacking = rows["score"].isna()
     if not lacking.any():
@@ -327,15 +195,19 @@ def _fill_scores(rows: pd.DataFrame, tasks: dict[str, Task] | None) -> None:
     known = tasks if tasks is not None else load_tasks()
     for name in rows.loc[lacking, "task"].unique():
         where = lacking & (rows["task"] == name)
-        first = rows[where].iloc[0]
         versions = set(rows.loc[where, "task_version"].dropna())
-        if name not in known or versions - {known[name].version}:
-            version = "".join(f" version {version}" for version in sorted(versions))
+        scale = scales.get(name)
+        if scale is None and name in known and not versions - {known[name].version}:
+            scale = known[name].scale
+        if scale is None:
+            first = rows[where].iloc[0]
+            version = "".join(f" version {version}" for version in sorted(versions)[:3])
             raise ShiftBenchError(
                 f"{first['_file']}, row {first['_row']}: no score, and no task file with the "
-                f"anchors of '{name}'{version}: add a score column or the task"
+                f"anchors of '{shown(name)}'{version}: add a score column, the task (--tasks-dir) "
+                "or --anchors"
             )
-        rows.loc[where, "score"] = known[name].score(rows.loc[where, "return"])
+        rows.loc[where, "score"] = scale.score(rows.loc[where, "return"])
 
 
 def _check_comparable(rows: pd.DataFrame) -> None:
@@ -344,30 +216,31 @@ def _check_comparable(rows: pd.DataFrame) -> None:
     An empty entry goes with any other: somebody's own rows may say nothing of versions.
     """
     for column, within in SAME.items():
-        told = rows[rows[column].notna() & (rows[column].astype(str) != "")]
+        named = [column, within] if within else [column]
+        told = rows[[*named, "_file"]].drop_duplicates(named)
+        told = told[told[column].notna() & (told[column].astype(str) != "")]
         groups = told.groupby(within, sort=False) if within else [("", told)]
         for name, group in groups:
-            firsts = group.drop_duplicates(column)
-            if len(firsts) > 1:
-                one, other = firsts.iloc[0], firsts.iloc[1]
-                of = f" of {within} '{name}'" if within else ""
+            if len(group) > 1:
+                one, other = group.iloc[0], group.iloc[1]
+                of = f" of {within} '{shown(name)}'" if within else ""
+                values = " and ".join(shown(str(line[column])) for line in (one, other))
                 raise ShiftBenchError(
-                    f"{one['_file']} and {other['_file']}: {column}{of} is {one[column]} and "
-                    f"{other[column]}: not comparable, report them apart"
+                    f"{one['_file']} and {other['_file']}: {column}{of} is {values}: not "
+                    "comparable, report them apart"
                 )
 
 
 def _check_unique(rows: pd.DataFrame) -> None:
-    twice = rows[rows.duplicated(list(KEY), keep=False)]
-    if twice.empty:
+    again = rows.duplicated(list(KEY))
+    if not again.any():
         return
-    first = twice.iloc[0]
-    same = twice[(twice[list(KEY)] == first[list(KEY)]).all(axis=1)]
-    places = " and ".join(
-        f"{file}, row {row}" for file, row in zip(same["_file"][:2], same["_row"], strict=False)
-    )
-    key = ", ".join(f"{name} {first[name]}" for name in KEY)
-    other = same.iloc[1]
+    other = rows[again].iloc[0]
+    first = rows[(rows[list(KEY)] == other[list(KEY)]).all(axis=1)].iloc[0]
+    key = ", ".join(f"{name} {shown(str(first[name]))}" for name in KEY)
     differ = [name for name in KINDS if str(first[name]) != str(other[name])]
     hint = f" (they differ in {', '.join(differ)})" if differ else ""
-    raise ShiftBenchError(f"{places}: the same key twice: {key}{hint}; keep one of them")
+    raise ShiftBenchError(
+        f"{first['_file']}, row {first['_row']} and {other['_file']}, row {other['_row']}: "
+        f"the same key twice: {key}{hint}; keep one of them"
+    )

@@ -44,6 +44,25 @@ class Anchors(Struct, frozen=True, forbid_unknown_fields=True):
     reference: Anchor
 
 
+class Scale(Struct, frozen=True, forbid_unknown_fields=True):
+    """The two returns that are score 0 and score 100.
+
+    Raises:
+        ValueError: they are not finite, or the reference is not above random.
+    """
+
+    random: float
+    reference: float
+
+    def __post_init__(self) -> None:
+        _check(self.reference > self.random, "anchors", "a reference above random")
+        _check(math.isfinite(self.reference - self.random), "anchors", "finite numbers")
+
+    def score(self, episode_return: Any) -> Any:
+        """Return 100 × (return − random) / (reference − random), not clipped."""
+        return 100.0 * (episode_return - self.random) / (self.reference - self.random)
+
+
 class Position(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Something whose place one frame shows: one joint, or the place of one body, geom or site.
 
@@ -120,26 +139,21 @@ class Task(Struct, frozen=True, forbid_unknown_fields=True):
         _check(self.version >= 1, "version", "an integer of at least 1")
         _check(self.action_repeat >= 1, "action_repeat", "an integer of at least 1")
         _check(self.episode_steps >= self.action_repeat, "episode_steps", "at least action_repeat")
-        _check(
-            self.anchors.reference.value > self.anchors.random.value,
-            "anchors",
-            "a reference above random",
-        )
-        _check(
-            math.isfinite(self.anchors.reference.value - self.anchors.random.value),
-            "anchors",
-            "finite numbers",
-        )
+        _ = self.scale  # checks the anchors
 
     @property
     def agent_steps(self) -> int:
         """Agent steps in an episode."""
         return -(-self.episode_steps // self.action_repeat)
 
+    @property
+    def scale(self) -> Scale:
+        """What the anchors say of scores."""
+        return Scale(self.anchors.random.value, self.anchors.reference.value)
+
     def score(self, episode_return: float) -> float:
         """Return 100 × (return − random) / (reference − random), not clipped."""
-        low, high = self.anchors.random.value, self.anchors.reference.value
-        return 100.0 * (episode_return - low) / (high - low)
+        return self.scale.score(episode_return)
 
 
 class Suite(Struct, frozen=True, forbid_unknown_fields=True):
@@ -286,6 +300,16 @@ def load_tasks(extra_dirs: tuple[Path, ...] = ()) -> dict[str, Task]:
                 )
             tasks[task.name], origin[task.name] = task, path
     return tasks
+
+
+def load_scales(path: Path) -> dict[str, Scale]:
+    """Read a file of anchors: one table a task, with the returns ``random`` and ``reference``."""
+    scales = {}
+    for name, table in read_toml(path).items():
+        if not isinstance(table, dict):
+            raise ShiftBenchError(f"{path}: '{name}' must be a table [{name}] (one a task)")
+        scales[name] = _convert(table, Scale, f"{path} [{name}]")
+    return scales
 
 
 @cache
