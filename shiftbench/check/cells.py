@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import numpy as np
 from msgspec import Struct, field
 
 from shiftbench.errors import ShiftBenchError, unknown
@@ -12,6 +13,9 @@ from shiftbench.stats import Sides
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: What addresses a cell, besides the training seed.
+CELL = ["agent", "family", "level", "task"]
 
 #: Must not differ between the two sides of a comparison; an empty entry goes with any other.
 ALIKE = ("suite_version", "task_version", "image_size", "render", "severity", "shift_hash")
@@ -92,17 +96,16 @@ def compare(
             if str(name) not in known:
                 raise unknown(column.replace("train_", ""), str(name), known, flag)
     baseline, candidate = (_select(side, selection) for side in (baseline, candidate))
-    if baseline.empty and candidate.empty:
-        raise ShiftBenchError("nothing to compare: neither side has a row that was asked for")
     if baseline.empty:
-        raise ShiftBenchError("nothing to compare: the baseline has no row that was asked for")
-    keys = ["agent", "family", "level", *(["task"] if selection.per_task else [])]
-    notes = _notes(baseline, candidate)
-    ordered = baseline.sort_values(["agent", "severity", "family", "task"], kind="stable")
-    theirs = _by_cell(candidate)
-    groups = ordered.groupby(keys, sort=False, observed=True)
-    found = [_comparison(own, theirs, min_seeds) for _, own in groups]
-    return [*found, *_not_there(baseline, selection)], notes
+        side = "neither side has a" if candidate.empty else "the baseline has no"
+        raise ShiftBenchError(f"nothing to compare: {side} row that was asked for")
+    ours, theirs = _by_cell(baseline), _by_cell(candidate)
+    severities = baseline.drop_duplicates(CELL).set_index(CELL)["severity"].to_dict()
+    groups: dict[tuple, list[_Key]] = {}
+    for key in sorted(ours, key=lambda key: (key[0], severities[key], *key[1:])):
+        groups.setdefault(key if selection.per_task else key[:3], []).append(key)
+    found = [_comparison(keys, ours, theirs, min_seeds) for keys in groups.values()]
+    return [*found, *_not_there(baseline, selection)], _notes(baseline, candidate)
 
 
 # -- choosing rows ---------------------------------------------------------------------------------
@@ -163,85 +166,109 @@ def _not_there(baseline: pd.DataFrame, selection: Selection) -> list[Comparison]
 
 # -- matching --------------------------------------------------------------------------------------
 
-_Cells = dict[tuple[str, str, str, str], "pd.DataFrame"]
+#: agent, family, level, task.
+_Key = tuple[str, str, str, str]
 
 
-def _by_cell(side: pd.DataFrame) -> _Cells:
-    keys = ["agent", "family", "level", "task"]
-    return {tuple(key): part for key, part in side.groupby(keys, sort=False, observed=True)}
+class _Cell(Struct, frozen=True):
+    """The rows of one side under one key.
+
+    Attributes:
+        seeds, episodes: int (n,).
+        scores: float64 (n,).
+        told: column of `ALIKE` → what the rows say there, as text.
+    """
+
+    seeds: np.ndarray
+    episodes: np.ndarray
+    scores: np.ndarray
+    told: dict[str, set[str]]
+
+    def part(self, column: str, values: set[int]) -> _Cell:
+        """Return the rows whose ``seeds`` or ``episodes`` are among ``values``."""
+        keep = np.isin(getattr(self, column), list(values))
+        return _Cell(self.seeds[keep], self.episodes[keep], self.scores[keep], self.told)
+
+    def table(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the seeds, int (s,), and the scores, (s, e) with NaN where there is none."""
+        seeds, row = np.unique(self.seeds, return_inverse=True)
+        episodes, column = np.unique(self.episodes, return_inverse=True)
+        scores = np.full((len(seeds), len(episodes)), np.nan)
+        scores[row, column] = self.scores
+        return seeds, scores
 
 
-def _comparison(baseline: pd.DataFrame, candidate: _Cells, min_seeds: int) -> Comparison:
-    first = baseline.iloc[0]
-    agent, family, level = (str(first[name]) for name in ("agent", "family", "level"))
+def _by_cell(side: pd.DataFrame) -> dict[_Key, _Cell]:
+    places = side.groupby(CELL, sort=False, observed=True).indices
+    told: dict[_Key, dict[str, set[str]]] = {key: {name: set() for name in ALIKE} for key in places}
+    for name in ALIKE:
+        for *key, value in side[[*CELL, name]].dropna().drop_duplicates().itertuples(index=False):
+            if value != "":
+                told[tuple(key)][name].add(str(value))
+    columns = [side[name].to_numpy() for name in ("train_seed", "episode", "score")]
+    return {
+        key: _Cell(*(column[rows] for column in columns), told[key]) for key, rows in places.items()
+    }
+
+
+def _comparison(
+    keys: list[_Key], baseline: dict[_Key, _Cell], candidate: dict[_Key, _Cell], min_seeds: int
+) -> Comparison:
+    """Match the cells of one agent under one shift, one a task."""
     missing: list[str] = []
     sides = []
-    tasks = tuple(str(task) for task in baseline["task"].unique())
-    for task in tasks:
-        own = baseline[baseline["task"] == task]
+    for key in keys:
+        agent, family, level, task = key
         where = f"{agent} on {task}, {family}:{level}"
-        other = candidate.get((agent, family, level, task))
-        if other is None:
+        if key not in candidate:
             missing.append(f"{where}: the candidate has nothing")
             continue
-        matched, lacking = _match(own, other, min_seeds)
+        matched, lacking = _match(baseline[key], candidate[key], min_seeds)
         missing += [f"{where}: {line}" for line in lacking]
         sides += [matched] if matched else []
-    return Comparison(agent, family, level, tasks, () if missing else tuple(sides), missing)
+    tasks = tuple(key[3] for key in keys)
+    return Comparison(*keys[0][:3], tasks, () if missing else tuple(sides), missing)
 
 
-def _match(
-    baseline: pd.DataFrame, candidate: pd.DataFrame, min_seeds: int
-) -> tuple[Sides | None, list[str]]:
+def _match(baseline: _Cell, candidate: _Cell, min_seeds: int) -> tuple[Sides | None, list[str]]:
     """Return the scores of both sides on one task under one shift, or what is missing.
 
     Where they share seeds, or episodes, those are compared, and the candidate must have all that
     the baseline has; where they share none, all are.
     """
-    differ = _differences(baseline, candidate)
+    differ = [
+        f"{name} is {', '.join(sorted(ours))} and {', '.join(sorted(theirs))}: not comparable"
+        for name, ours, theirs in ((n, baseline.told[n], candidate.told[n]) for n in ALIKE)
+        if ours and theirs and ours != theirs
+    ]
     if differ:
         return None, differ
     sides = {"baseline": baseline, "candidate": candidate}
-    lacking, paired = [], {}
-    for column, word in {"train_seed": "seed", "episode": "episode"}.items():
-        ours, theirs = (set(side[column]) for side in sides.values())
-        shared = ours & theirs
-        paired[column] = bool(shared)
-        if shared:
+    lacking, paired = [], []
+    for column in ("seeds", "episodes"):
+        ours, theirs = (set(getattr(side, column).tolist()) for side in sides.values())
+        paired.append(bool(ours & theirs))
+        if ours & theirs:
             if ours - theirs:
-                lacking.append(f"the candidate lacks {word} {_numbers(ours - theirs)}")
-            sides = {name: side[side[column].isin(shared)] for name, side in sides.items()}
-    tables = {}
+                lacking.append(f"the candidate lacks {column[:-1]} {_numbers(ours - theirs)}")
+            sides = {name: side.part(column, ours & theirs) for name, side in sides.items()}
+    tables = []
     for name, side in sides.items():
-        table = side.pivot(index="train_seed", columns="episode", values="score").sort_index(axis=1)
-        tables[name] = table.sort_index().to_numpy(float)
-        seeds, episodes = table.shape
-        holes = table.index[table.isna().any(axis=1)]
+        seeds, scores = side.table()
+        tables.append(scores)
+        holes = seeds[np.isnan(scores).any(axis=1)]
         if len(holes):
             lacking.append(f"the {name} has not all episodes of seed {_numbers(holes)}")
-        if seeds < min_seeds:
-            lacking.append(f"the {name} has {seeds} of the {min_seeds} training seeds asked for")
-        if episodes < LEAST_EPISODES:
-            lacking.append(f"the {name} has {episodes} episode, {LEAST_EPISODES} are needed")
-    if lacking:
-        return None, list(dict.fromkeys(lacking))
-    return Sides(*tables.values(), paired["train_seed"], paired["episode"]), []
+        if len(seeds) < min_seeds:
+            lacking.append(
+                f"the {name} has {len(seeds)} of the {min_seeds} training seeds asked for"
+            )
+        if scores.shape[1] < LEAST_EPISODES:
+            lacking.append(f"the {name} has {scores.shape[1]} episode, {LEAST_EPISODES} are needed")
+    return (None, lacking) if lacking else (Sides(*tables, *paired), [])
 
 
-def _differences(baseline: pd.DataFrame, candidate: pd.DataFrame) -> list[str]:
-    found = []
-    for column in ALIKE:
-        ours, theirs = (
-            {str(value) for value in side[column].dropna().unique()} - {""}
-            for side in (baseline, candidate)
-        )
-        if ours and theirs and ours != theirs:
-            pair = " and ".join(", ".join(sorted(side)) for side in (ours, theirs))
-            found.append(f"{column} is {pair}: not comparable")
-    return found
-
-
-def _numbers(values: Sequence[int] | set[int]) -> str:
+def _numbers(values: Iterable[int]) -> str:
     """Return numbers as text, a long list cut."""
     texts = [str(value) for value in sorted(values)]
     return ", ".join(texts if len(texts) <= 5 else [*texts[:4], f"… ({len(texts)})"])
