@@ -446,13 +446,14 @@ def report_(runs: tuple[Path, ...], tasks_dir: tuple, anchors_file: Path | None,
 @click.option("--episodes", type=EPISODES, help="The first so many episodes. Default: all.")
 @click.option("--per-task", is_flag=True, help="Judge every task, not the mean over the tasks.")
 @click.option("--tasks-dir", type=PATH, multiple=True, help="Folder with further task files.")
+@anchors_option
 @click.option("--junit", type=PATH, help="Write JUnit XML there.")
 @click.option("--markdown", type=PATH, help="Write Markdown for a CI summary there.")
 @json_option
 def check(baseline: tuple, candidate: tuple, max_drop: float, confidence: float, min_seeds: int,
           baseline_agent: str | None, candidate_agent: str | None, tasks_dir: tuple,
-          junit: Path | None, markdown: Path | None, as_json: bool,
-          **chosen: Any) -> None:  # fmt: skip
+          anchors_file: Path | None, junit: Path | None, markdown: Path | None,
+          as_json: bool, **chosen: Any) -> None:  # fmt: skip
     """Fail where a candidate's score dropped against a baseline's: a gate for CI.
 
     Exits with 0 (passed), 1 (a drop of more than --max-drop is shown), 2 (bad input) or 3 (not
@@ -466,7 +467,8 @@ def check(baseline: tuple, candidate: tuple, max_drop: float, confidence: float,
     for path, flag in ((junit, "--junit"), (markdown, "--markdown")):
         gate.check_target(path, flag)
     known = specs.load_tasks(tasks_dir)
-    sides = [results.read_rows(paths, known) for paths in (baseline, candidate)]
+    scales = specs.load_scales(anchors_file) if anchors_file else {}
+    sides = [results.read_rows(paths, known, scales) for paths in (baseline, candidate)]
     verdict = gate.check(
         *sides,
         gate.Selection(rename=rename, **chosen),

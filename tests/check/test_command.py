@@ -94,6 +94,19 @@ def test_folders_and_several_files_are_read(gate, base, tmp_path):
     assert [line.split()[1] for line in done.out.splitlines()[1:3]] == ["none", "texture:severe"]
 
 
+def test_anchors_of_ones_own_give_the_scores(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    heading = "agent,task,family,level,train_seed,episode,return\n"
+    for name, value in {"old": 8, "new": 6}.items():
+        lines = [f"mine,chess,none,none,0,{i},{value + i % 2}\n" for i in range(6)]
+        (tmp_path / f"{name}.csv").write_text(heading + "".join(lines))
+    (tmp_path / "anchors.toml").write_text("[chess]\nrandom = 0\nreference = 10\n")
+    gate = ("check", "--baseline", "old.csv", "--candidate", "new.csv")
+    assert "anchors of 'chess'" in call(*gate).err
+    done = call(*gate, "--anchors", "anchors.toml", "--json")
+    assert (done.code, json.loads(done.out)["comparisons"][0]["drop"]) == (1, 20.0)
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
