@@ -7,7 +7,9 @@ differ in their numbers of seeds and episodes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
@@ -37,34 +39,39 @@ def run_scores(group: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([task.mean(axis=1) for task in group])
 
 
+def iqm_of(runs: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the IQM over tasks × seeds.
+
+    Args:
+        runs: scores of the runs, one float (..., seeds) a task.
+
+    Returns:
+        float (...).
+    """
+    return iqm(np.concatenate(runs, axis=-1))
+
+
+def mean_of(runs: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean over tasks × seeds; shapes as in `iqm_of`."""
+    return np.concatenate(runs, axis=-1).mean(axis=-1)
+
+
+def median_of(runs: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the median over the tasks of their means (Agarwal et al. 2021); shapes as `iqm_of`."""
+    return np.median(np.stack([task.mean(axis=-1) for task in runs], axis=-1), axis=-1)
+
+
+def optimality_gap_of(runs: Sequence[np.ndarray], target: float = 100.0) -> np.ndarray:
+    """Return by how much runs fall short of ``target`` in the mean; more is no credit.
+
+    As Agarwal et al. 2021 (arXiv 2108.13264) define it; shapes as in `iqm_of`.
+    """
+    return np.maximum(target - np.concatenate(runs, axis=-1), 0.0).mean(axis=-1)
+
+
 def score(group: Sequence[np.ndarray]) -> float:
     """Return the IQM over tasks × seeds of the runs' mean scores."""
     return float(iqm(run_scores(group)))
-
-
-def resample(group: Sequence[np.ndarray], draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Return bootstrap draws of the runs' mean scores, float (draws, runs).
-
-    Stratified: within each task seeds are drawn with replacement, then the episodes of each seed
-    drawn. With one seed a task the draws speak of that checkpoint alone.
-    """
-    parts = []
-    for task in group:
-        seeds, episodes = task.shape
-        seed = rng.integers(seeds, size=(draws, seeds, 1))
-        episode = rng.integers(episodes, size=(draws, seeds, episodes))
-        parts.append(task[seed, episode].mean(axis=-1))
-    return np.concatenate(parts, axis=1)
-
-
-def interval(
-    group: Sequence[np.ndarray], *, confidence: float = 0.95, draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of `score`."""
-    values = iqm(resample(group, draws, np.random.default_rng(seed)), axis=1)
-    tail = 50.0 * (1.0 - confidence)
-    low, high = np.percentile(values, [tail, 100.0 - tail])
-    return float(low), float(high)
 
 
 def retention(shifted: float, clean: float) -> float:
@@ -77,6 +84,98 @@ def robustness(level_scores: dict[str, float], levels: Sequence[str]) -> float:
     if any(level not in level_scores for level in levels):
         return float("nan")
     return float(np.mean([level_scores[level] for level in levels]))
+
+
+# -- two agents -----------------------------------------------------------------------------------
+
+#: Deals of runs to two agents up to which a permutation test takes all of them, else so many drawn.
+DEALS = 10_000
+#: From this p on nothing is called better.
+SIGNIFICANT = 0.05
+
+
+def probability_of_improvement(
+    one: Sequence[np.ndarray], other: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return the chance that a run of ``one`` beats one of ``other``, averaged over the tasks.
+
+    Ties count half: it is the Mann–Whitney statistic (Agarwal et al. 2021, arXiv 2108.13264).
+
+    Args:
+        one, other: scores of the runs on the same tasks in the same order, float (..., seeds) a
+            task; the numbers of seeds may differ.
+
+    Returns:
+        float (...), in 0..1.
+    """
+    wins = []
+    for ours, theirs in zip(one, other, strict=True):
+        apart = ours[..., :, None] - theirs[..., None, :]
+        wins.append((0.5 + 0.5 * np.sign(apart)).mean(axis=(-2, -1)))
+    return np.mean(wins, axis=0)
+
+
+def profile(runs: Sequence[np.ndarray], scores: np.ndarray) -> np.ndarray:
+    """Return the share of runs above each score, tasks with equal weight: a performance profile.
+
+    Args:
+        runs: scores of the runs, one float (..., seeds) a task.
+        scores: float (n,).
+
+    Returns:
+        float (..., n), in 0..1, not rising with the score.
+    """
+    shares = [(task[..., None, :] > scores[:, None]).mean(axis=-1) for task in runs]
+    return np.mean(shares, axis=0)
+
+
+def smallest_p(counts: Sequence[tuple[int, int]]) -> float:
+    """Return the smallest two-sided p of a permutation test of n against m runs on each task.
+
+    2 / ∏ C(n + m, n), at most 1: 0.1 for 3 against 3 on one task.
+    """
+    return min(1.0, 2.0 / math.prod(math.comb(n + m, n) for n, m in counts))
+
+
+def permutation_p(one: Sequence[np.ndarray], other: Sequence[np.ndarray], seed: int = 0) -> float:
+    """Return the two-sided p of the difference in means, runs permuted within the tasks.
+
+    Of the mean, not the IQM: where runs are cut, none can be as far apart as `smallest_p` says.
+    Twice the smaller tail, over all deals where they are at most `DEALS`, else over so many drawn,
+    the observed one counted in (Phipson & Smyth 2010).
+
+    Args:
+        one, other: scores of the runs, one float (seeds,) a task, the same tasks in order.
+    """
+    pooled = [np.concatenate(pair) for pair in zip(one, other, strict=True)]
+    counts = [len(ours) for ours in one]
+    ways = math.prod(math.comb(len(p), n) for p, n in zip(pooled, counts, strict=True))
+    if ways <= DEALS:
+        each = [
+            [(*c, *sorted(set(range(len(p))) - set(c))) for c in combinations(range(len(p)), n)]
+            for p, n in zip(pooled, counts, strict=True)
+        ]
+        deals = list(product(*each))
+        orders = [np.array([deal[task] for deal in deals]) for task in range(len(pooled))]
+    else:
+        rng = np.random.default_rng(seed)
+        orders = [rng.random((DEALS, len(p))).argsort(axis=1) for p in pooled]
+    dealt = [p[order] for p, order in zip(pooled, orders, strict=True)]
+    ours = mean_of([d[:, :n] for d, n in zip(dealt, counts, strict=True)])
+    theirs = mean_of([d[:, n:] for d, n in zip(dealt, counts, strict=True)])
+    observed = mean_of(one) - mean_of(other)
+    slack = 1e-9 * (1.0 + abs(observed))  # sums in another order
+    more, less = (ours - theirs >= observed - slack), (ours - theirs <= observed + slack)
+    extra = int(ways > DEALS)
+    tail = min(more.sum(), less.sum())
+    return min(1.0, 2.0 * float(tail + extra) / (len(more) + extra))
+
+
+def verdict(difference: float, p: float) -> str:
+    """Return what the data say of a difference: better, worse or not separable."""
+    if not p <= SIGNIFICANT:
+        return "not separable"
+    return "better" if difference > 0.0 else "worse"
 
 
 # -- the difference of two sides ------------------------------------------------------------------

@@ -24,7 +24,8 @@ from shiftbench.results import file_name
 RUN = ("run", "--agent", "random", "--episodes", "1", *MINE)
 
 TABLES = {
-    "leaderboard.csv", "leaderboard.md", "families.csv", "score_by_level.png",
+    "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "by_family.csv", "by_task.csv",
+    "comparisons.csv", "families.csv", "score_by_level.png",
     "score_by_level.svg", "families.png", "families.svg",
 }  # fmt: skip
 
@@ -91,7 +92,7 @@ def test_a_task_and_a_suite_of_ones_own_run_end_to_end(call, mine, tmp_path):
     done = call(*RUN, "--shift", "all")
     assert done.code == 0, done.err
     heading, line, *_ = done.out.splitlines()
-    assert heading.split()[1:4] == ["none", "half", "full"]
+    assert heading.split()[1:5] == ["agent", "none", "half", "full"]
     assert line.startswith("random")
     found = rows(tmp_path / "runs")
     shifts = [(r["family"], r["level"], float(r["severity"])) for r in found]

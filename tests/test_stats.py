@@ -56,56 +56,92 @@ def test_robustness_by_hand():
     assert math.isnan(stats.robustness({"none": 90.0, "mild": 60.0}, levels))
 
 
-def test_draws_stay_within_their_strata():
-    """Every draw of a run is a mean of that task's episodes, and every task keeps its runs."""
-    group = [np.full((3, 4), 1.0), np.full((2, 5), 2.0)]
-    draws = stats.resample(group, 50, np.random.default_rng(0))
-    assert draws.tolist() == [[1.0, 1.0, 1.0, 2.0, 2.0]] * 50
-    # Episodes of one seed never mix with another's: seeds differ by 100, episodes by 1.
-    mixed = stats.resample([np.array([[0.0, 1.0], [100.0, 101.0]])], 200, np.random.default_rng(0))
-    assert set(mixed.ravel()) == {0.0, 0.5, 1.0, 100.0, 100.5, 101.0}
+# -- aggregates and two agents, by hand ------------------------------------------------------------
+
+RUNS = [np.array([10.0, 40.0]), np.array([60.0, 110.0])]
 
 
-def test_interval_without_spread_has_no_width():
-    assert stats.interval([np.full((3, 4), 7.0), np.full((1, 2), 7.0)]) == (7.0, 7.0)
-    assert stats.interval([np.array([[3.0]])]) == (3.0, 3.0)
+def test_aggregates_by_hand():
+    assert stats.iqm_of(RUNS) == 50.0
+    assert stats.mean_of(RUNS) == 55.0
+    assert stats.median_of([*RUNS, np.array([30.0])]) == 30.0  # of 25, 85 and 30
+    assert stats.optimality_gap_of(RUNS) == (90 + 60 + 40 + 0) / 4
+    many = [np.stack([task, task + 1.0]) for task in RUNS]
+    for statistic in (stats.iqm_of, stats.mean_of, stats.median_of):
+        assert statistic(many).tolist() == [statistic(RUNS), statistic(RUNS) + 1.0]
 
 
-def test_interval_is_the_same_for_the_same_seed():
-    group = [np.random.default_rng(1).normal(50.0, 10.0, (3, 10)) for _ in range(3)]
-    assert stats.interval(group, seed=4) == stats.interval(group, seed=4)
-    assert stats.interval(group, seed=4) != stats.interval(group, seed=5)
-    low, high = stats.interval(group)
-    assert low < stats.score(group) < high
-    inner = stats.interval(group, confidence=0.5)
-    assert low < inner[0] < inner[1] < high
+def test_probability_of_improvement_by_hand():
+    ours, theirs = [np.array([1.0, 3.0]), np.array([5.0])], [np.array([2.0, 3.0]), np.array([4.0])]
+    # (0 + 0 + 1 + ½) / 4 on the first task, 1 on the second
+    assert stats.probability_of_improvement(ours, theirs) == pytest.approx((1.5 / 4 + 1) / 2)
+    assert stats.probability_of_improvement(theirs, ours) == pytest.approx(1 - (1.5 / 4 + 1) / 2)
+
+
+def test_probability_of_improvement_is_mann_whitneys():
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(size=7).round(1), rng.normal(0.5, size=9).round(1)
+    u = scipy.stats.mannwhitneyu(ours, theirs).statistic
+    assert stats.probability_of_improvement([ours], [theirs]) == pytest.approx(u / 63)
+
+
+def test_profile_by_hand():
+    found = stats.profile([np.array([10.0, 40.0]), np.array([60.0])], np.array([0.0, 10.0, 50.0]))
+    assert found.tolist() == [1.0, 0.75, 0.5]
 
 
 @pytest.mark.parametrize(
-    ("shape", "statistic"),
-    [((1, 25), np.mean), ((24, 1), lambda x, axis: scipy.stats.trim_mean(x, 0.25, axis=axis))],
-    ids=["episodes of one run", "runs of one episode"],
-)
-def test_interval_agrees_with_scipy(shape, statistic):
-    """With one stratum and one thing to draw, ours is the plain percentile bootstrap."""
-    values = np.random.default_rng(7).normal(50.0, 20.0, shape)
-    ours = stats.interval([values], draws=20_000)
-    theirs = scipy.stats.bootstrap(
-        (values.ravel(),), statistic, n_resamples=20_000, method="percentile", axis=0,
-        vectorized=True, rng=np.random.default_rng(8),
-    ).confidence_interval  # fmt: skip
-    width = theirs.high - theirs.low
-    assert ours == pytest.approx((theirs.low, theirs.high), abs=0.04 * width)
+    ("counts", "expected"),
+    [
+        ([(3, 3)], 0.1), ([(5, 5)], 2 / 252), ([(3, 5)], 2 / 56), ([(1, 1)], 1.0),
+        ([(1, 1)] * 3, 0.25), ([(3, 3)] * 2, 0.005),
+    ],
+)  # fmt: skip
+def test_smallest_p_is_reached_by_runs_wholly_apart(counts, expected):
+    assert stats.smallest_p(counts) == pytest.approx(expected)
+    high = [np.arange(n) + 100.0 for n, _ in counts]
+    low = [np.arange(m) + 0.0 for _, m in counts]
+    assert stats.permutation_p(high, low) == pytest.approx(expected)
+    assert stats.permutation_p(low, high) == pytest.approx(expected)
 
 
-def test_interval_covers_the_truth():
-    """Of the intervals of 200 made-up runs with 30 episodes, about 95 % hold the true mean."""
-    rng = np.random.default_rng(0)
-    hits = 0
-    for index in range(200):
-        low, high = stats.interval([rng.normal(40.0, 15.0, (1, 30))], draws=300, seed=index)
-        hits += low <= 40.0 <= high
-    assert 0.88 <= hits / 200 <= 0.99
+def test_permutation_agrees_with_scipy():
+    rng = np.random.default_rng(3)
+    ours, theirs = rng.normal(0.0, 1.0, 5), rng.normal(1.0, 1.0, 5)
+
+    def difference(x, y, axis):
+        return x.mean(axis=axis) - y.mean(axis=axis)
+
+    exact = scipy.stats.permutation_test(
+        (ours, theirs), difference, vectorized=True, n_resamples=np.inf
+    )
+    assert stats.permutation_p([ours], [theirs]) == pytest.approx(exact.pvalue)
+
+
+def test_permutation_of_many_runs_is_drawn():
+    rng = np.random.default_rng(4)
+    ours, theirs = rng.normal(0.0, 1.0, 12), rng.normal(0.8, 1.0, 12)
+    exact = scipy.stats.permutation_test(
+        (ours, theirs), lambda x, y, axis: x.mean(axis) - y.mean(axis),
+        vectorized=True, n_resamples=50_000, rng=np.random.default_rng(5),
+    )  # fmt: skip
+    assert stats.permutation_p([ours], [theirs]) == pytest.approx(exact.pvalue, abs=0.02)
+    assert stats.permutation_p([ours + 99], [theirs]) == pytest.approx(2 / (stats.DEALS + 1))
+
+
+def test_equal_runs_are_not_separable():
+    same = [np.full(5, 7.0)]
+    assert stats.permutation_p(same, same) == 1.0
+    assert stats.verdict(0.0, 1.0) == "not separable"
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "expected"),
+    [(3.0, 0.05, "better"), (-3.0, 0.01, "worse"), (90.0, 0.1, "not separable"),
+     (3.0, float("nan"), "not separable")],
+)  # fmt: skip
+def test_verdicts(difference, p, expected):
+    assert stats.verdict(difference, p) == expected
 
 
 # -- the difference of two sides ------------------------------------------------------------------

@@ -7,39 +7,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from shiftbench import stats
+from shiftbench import bootstrap, stats
 from shiftbench.errors import ShiftBenchError
 from shiftbench.specs import CLEAN, LEVELS
 
 #: Shown apart, never averaged with the single families.
 APART = "combined"
 
+#: Measured coverage of the 95 % intervals under which a report warns.
+LEAST_COVERAGE = 0.90
+
 #: Columns of leaderboard.csv and families.csv; ``results/README.md`` documents them.
 LEADERBOARD = (
-    "agent",
-    "level",
-    "severity",
-    "score",
-    "low",
-    "high",
-    "clean_score",
-    "retention",
-    "robustness",
-    "tasks",
-    "seeds",
-    "episodes",
-)
+    "rank", "agent", "level", "severity", "score", "low", "high", "clean_score", "retention",
+    "retention_low", "retention_high", "mean", "median", "optimality_gap", "overall",
+    "overall_low", "overall_high", "robustness", "tasks", "seeds", "episodes",
+)  # fmt: skip
 FAMILIES = (
-    "agent",
-    "task",
-    "family",
-    "level",
-    "severity",
-    "return",
-    "score",
-    "seeds",
+    "agent", "task", "family", "level", "severity", "return", "score", "clean_score", "seeds",
     "episodes",
-)
+)  # fmt: skip
 
 #: (task, training seed) → score of each episode, averaged over the families.
 Runs = dict[tuple[str, int], pd.Series]
@@ -57,13 +44,48 @@ def leaderboard(rows: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, list[s
         seed: of the bootstrap.
 
     Returns:
-        The leaderboard: agents with more tasks × levels first, then by falling robustness, then by
-        their mean score; levels by severity. And one line for each thing that is missing.
+        The leaderboard: agents with more tasks × levels first, then by falling overall number, then
+        by their mean score; levels by severity. And one line for each thing that is missing.
 
     Raises:
         ShiftBenchError: not one run is complete.
     """
+    return _board(rows[rows["family"] != APART], seed)
+
+
+def breakdown(rows: pd.DataFrame, column: str, seed: int = 0) -> pd.DataFrame:
+    """Return a leaderboard for each ``family`` or ``task``, named in a first column.
+
+    A family's has the clean arm beside it; where not one run is complete it has no lines.
+    """
+    parts = []
+    for name in sorted(set(rows[column]) - {CLEAN}):
+        own = rows[column] == name
+        if column == "family":
+            own |= rows["family"] == CLEAN
+        else:
+            own &= rows["family"] != APART
+        try:
+            board, _ = _board(rows[own], seed)
+        except ShiftBenchError:
+            continue
+        board.insert(0, column, name)
+        parts.append(board)
+    return pd.concat(parts) if parts else pd.DataFrame(columns=[column, *LEADERBOARD])
+
+
+def complete(rows: pd.DataFrame) -> dict[str, dict[str, Runs]]:
+    """Return the complete runs of every agent at every level: agent → level → runs."""
     rows = rows[rows["family"] != APART]
+    return {
+        str(agent): {
+            level: _complete_runs(str(agent), level, own, rows, []) for level in order(rows)
+        }
+        for agent, own in rows.groupby("agent")
+    }
+
+
+def _board(rows: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:
     levels = order(rows)
     severities = dict(zip(rows["level"], rows["severity"], strict=True))
     missing: list[str] = []
@@ -75,11 +97,31 @@ def leaderboard(rows: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, list[s
         why = f": {missing[0]}" if missing else f" outside '{APART}'"
         raise ShiftBenchError(f"nothing to rank, no run is complete{why}")
     board = pd.DataFrame(lines, columns=LEADERBOARD)
-    ranks = board.groupby("agent").agg({"tasks": "sum", "robustness": "mean", "score": "mean"})
-    ranked = ranks.sort_values(list(ranks), ascending=False, kind="stable").index
-    board["agent"] = pd.Categorical(board["agent"], ranked)
+    agents = board.groupby("agent").agg(
+        {"tasks": "sum", "overall": "first", "score": "mean", "overall_low": "first",
+         "overall_high": "first"}
+    )  # fmt: skip
+    ranked = agents.sort_values(["tasks", "overall", "score"], ascending=False, kind="stable")
+    board["rank"] = board["agent"].map(_ranks(ranked)).astype("Int64")
+    board["agent"] = pd.Categorical(board["agent"], ranked.index)
     board = board.sort_values(["agent", "severity"], kind="stable").reset_index(drop=True)
     return board.astype({"agent": str}), list(dict.fromkeys(missing))
+
+
+def _ranks(ranked: pd.DataFrame) -> pd.Series:
+    """Return the rank of each agent, from the best on; NaN without an overall number.
+
+    An agent shares the rank of the first agent of the current rank whose interval its own overlaps;
+    the next begins a rank, numbered by its place.
+    """
+    ranks = pd.Series(np.nan, ranked.index)
+    told = ranked[ranked["overall"].notna()].sort_values("overall", ascending=False, kind="stable")
+    floor = np.inf
+    for place, (agent, line) in enumerate(told.iterrows(), 1):
+        if line["overall_high"] < floor or place == 1:
+            floor, rank = line["overall_low"], place
+        ranks[agent] = rank
+    return ranks
 
 
 def _complete_runs(
@@ -123,15 +165,20 @@ def _agent_lines(
     for level, here in runs.items():
         if not here:
             continue
-        group = _group(here)
+        group = group_of(here)
+        means = [task.mean(axis=1) for task in group]
         value = stats.score(group)
-        low, high = stats.interval(group, seed=seed)
+        low, high = bootstrap.interval(group, seed=seed)
         paired = {
             key: clean[key][run.index]
             for key, run in here.items()
             if key in clean and run.index.isin(clean[key].index).all()
         }
-        clean_score = stats.score(_group(paired)) if len(paired) == len(here) else float("nan")
+        clean_score, kept = float("nan"), (float("nan"), float("nan"))
+        if len(paired) == len(here):
+            clean_group = group_of(paired)
+            clean_score = stats.score(clean_group)
+            kept = bootstrap.retention_interval(group, clean_group, seed)
         lines.append(
             {
                 "agent": agent,
@@ -142,18 +189,30 @@ def _agent_lines(
                 "high": high,
                 "clean_score": clean_score,
                 "retention": stats.retention(value, clean_score),
+                "retention_low": kept[0],
+                "retention_high": kept[1],
+                "mean": float(stats.mean_of(means)),
+                "median": float(stats.median_of(means)),
+                "optimality_gap": float(stats.optimality_gap_of(means)),
                 "tasks": len({task for task, _ in here}),
                 "seeds": len({train_seed for _, train_seed in here}),
                 "episodes": sum(len(run) for run in here.values()),
             }
         )
-    same = all(set(runs.get(level, {})) == set(clean) for level in LEVELS)
-    scores = {line["level"]: line["score"] for line in lines} if same else {}
-    whole = stats.robustness(scores, list(LEVELS))
-    return [{**line, "robustness": whole} for line in lines]
+    whole: dict[str, float] = {}
+    if all(here and here.keys() == clean.keys() for here in runs.values()):
+        scores = {line["level"]: line["score"] for line in lines}
+        low, high = bootstrap.mean_interval([group_of(here) for here in runs.values()], seed)
+        whole = {
+            "overall": float(np.mean(list(scores.values()))),
+            "overall_low": low,
+            "overall_high": high,
+            "robustness": stats.robustness(scores, list(LEVELS)),
+        }
+    return [{**line, **whole} for line in lines]
 
 
-def _group(runs: Runs) -> list[np.ndarray]:
+def group_of(runs: Runs) -> list[np.ndarray]:
     """Return one array (seeds, episodes) a task; complete runs of a task have equal episodes."""
     return [
         np.array([run.to_numpy() for (name, _), run in runs.items() if name == task])
@@ -186,6 +245,14 @@ def remarks(rows: pd.DataFrame, board: pd.DataFrame) -> list[str]:
         f"{line.agent}: no clean arm of the same episodes, so no retention at {line.level}"
         for line in unpaired.itertuples()
     ]
+    seeds = int(board["seeds"].min())
+    measured = bootstrap.COVERAGE.get(max((n for n in bootstrap.COVERAGE if n <= seeds), default=0))
+    if seeds > 1 and (measured or 0.0) < LEAST_COVERAGE:
+        share = "not measured" if measured is None else f"{100 * measured:.0f} % at worst"
+        found.append(
+            f"with {seeds} training seeds the coverage of the 95 % intervals is {share}: "
+            "docs/statistics.md"
+        )
     if board["seeds"].max() == 1:
         found.append(
             "one training seed: the intervals speak of these checkpoints on further episodes, "
@@ -206,33 +273,11 @@ def by_family(rows: pd.DataFrame) -> pd.DataFrame:
         }
     )
     table = table.reset_index().sort_values(["agent", "task", "family", "severity"])
+    clean = table[table["level"] == CLEAN].set_index(["agent", "task"])["score"]
+    table = table.join(clean.rename("clean_score"), on=["agent", "task"])
     return table[list(FAMILIES)].reset_index(drop=True)
 
 
 def order(table: pd.DataFrame) -> list[str]:
     """Return the levels of a table with ``level`` and ``severity``, by severity."""
     return list(table.sort_values("severity", kind="stable")["level"].unique())
-
-
-def cells(board: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Return headings and text cells of the leaderboard as people read it: agents × levels."""
-    levels = order(board)
-    headings = ["agent", *levels, "retention", "robustness", "tasks × seeds"]
-    lines = []
-    for agent, own in board.groupby("agent", sort=False):
-        by_level = own.set_index("level")
-        line = [str(agent)]
-        for level in levels:
-            if level in by_level.index:
-                entry = by_level.loc[level]
-                line.append(f"{entry['score']:.1f} [{entry['low']:.1f}, {entry['high']:.1f}]")
-            else:
-                line.append("missing")
-        worst = own[own["level"] != CLEAN].tail(1)
-        kept = worst["retention"].iloc[0] if len(worst) else float("nan")
-        line.append("–" if np.isnan(kept) else f"{100 * kept:.0f} % ({worst['level'].iloc[0]})")
-        whole = own["robustness"].iloc[0]
-        line.append("–" if np.isnan(whole) else f"{whole:.1f}")
-        line.append(f"{own['tasks'].min()} × {own['seeds'].min()}")
-        lines.append(line)
-    return headings, lines

@@ -12,7 +12,7 @@ from PIL import Image
 
 from shiftbench import report, results
 from shiftbench.errors import ShiftBenchError
-from shiftbench.report import plots, tables
+from shiftbench.report import pairs, plots, tables
 from shiftbench.specs import LEVELS
 
 #: Clean score of each run of agent "good": seeds of task x, then of task y.
@@ -21,12 +21,21 @@ FAMILIES = {"lighting": 4.0, "texture": -4.0}
 FILES = {
     f"{name}.{suffix}"
     for name, suffixes in {
-        "leaderboard": ("csv", "md"),
+        "leaderboard": ("csv", "md", "tex"),
+        "by_family": ("csv",),
+        "by_task": ("csv",),
+        "comparisons": ("csv",),
         "families": ("csv", "png", "svg"),
         "score_by_level": ("png", "svg"),
     }.items()
     for suffix in suffixes
 }
+
+
+#: What a report says of two training seeds.
+TWO_SEEDS = (
+    "with 2 training seeds the coverage of the 95 % intervals is not measured: docs/statistics.md"
+)
 
 
 def one(agent, task, seed, family, level, episode, score, **more):
@@ -135,6 +144,76 @@ def test_agents_are_sorted_by_robustness_then_score_and_incomplete_ones_last(tmp
     assert levels == ["none", "mild", "moderate", "severe", "extreme"]
 
 
+def spread(agent, centre, half):
+    """Rows of an agent whose four seeds lie evenly around a score, at two levels."""
+    return [
+        one(agent, "x", seed, *shift, episode, centre + half * (seed - 1.5) / 1.5)
+        for seed, shift, episode in itertools.product(
+            range(4), [("none", "none"), ("texture", "severe")], range(2)
+        )
+    ]
+
+
+def test_agents_share_the_rank_of_the_first_whose_interval_they_overlap(tmp_path):
+    # 90 and 86 overlap; 82 overlaps 86 but not 90, so it begins a rank, numbered by its place.
+    centres = {"a": 90.0, "b": 86.0, "c": 82.0, "d": 40.0}
+    rows = [line for agent, centre in centres.items() for line in spread(agent, centre, 2.0)]
+    rows += [one("e", "x", 0, "none", "none", 0, 99.0)]
+    board, _ = tables.leaderboard(read(tmp_path, rows))
+    first = board.drop_duplicates("agent").set_index("agent")
+    assert first.loc["a", "overall_low"] < first.loc["b", "overall_high"]
+    assert first.loc["b", "overall_low"] < first.loc["c", "overall_high"]
+    assert first.loc["c", "overall_high"] < first.loc["a", "overall_low"]
+    assert first["rank"].fillna(0).to_dict() == {"a": 1, "b": 1, "c": 3, "d": 4, "e": 0}
+    assert board["rank"].dtype == "Int64"
+
+
+def test_leaderboards_by_family_and_task_have_the_clean_arm_beside_them(tmp_path):
+    rows = read(tmp_path, synthetic())
+    families = tables.breakdown(rows, "family")
+    assert tuple(families) == ("family", *tables.LEADERBOARD)
+    line = families.query("family == 'texture' and agent == 'good' and level == 'severe'").iloc[0]
+    assert line["score"] == pytest.approx(10.0 - 4.0)
+    assert line["clean_score"] == pytest.approx(40.0)
+    tasks = tables.breakdown(rows, "task")
+    line = tasks.query("task == 'y' and agent == 'good' and level == 'severe'").iloc[0]
+    assert (line["score"], line["tasks"]) == (pytest.approx(20.0), 1)
+    table = tables.by_family(rows).query("agent == 'good' and task == 'y'")
+    assert table["clean_score"].to_numpy() == pytest.approx(80.0)
+
+
+def test_comparisons_by_hand(tmp_path):
+    rows = [line for agent, at in (("a", 90.0), ("b", 50.0)) for line in spread(agent, at, 2.0)]
+    table = pairs.compare(read(tmp_path, rows), ["a", "b"], ["none", "severe"])
+    assert tuple(table) == pairs.COMPARISONS
+    line = table.iloc[1]
+    assert line["difference"] == pytest.approx(40.0)
+    assert (line["improvement"], line["verdict"]) == (1.0, "better")
+    assert line["p"] == pytest.approx(2 / 70) == pytest.approx(line["smallest_p"])
+    assert pairs.remarks(table) == []
+    few = read(tmp_path / "few", [r for r in rows if r["train_seed"] < 3])
+    table = pairs.compare(few, ["a", "b"], ["none", "severe"])
+    assert table["verdict"].tolist() == ["not separable"] * 2
+    assert "a and b: so few training seeds cannot give a p under 0.1" in pairs.remarks(table)[0]
+
+
+def test_names_are_escaped_wherever_they_stand(tmp_path):
+    names = {"good": '=HYPERLINK("x")', "weak": "<script>|50%_{a}&~^\\"}
+    rows = read(tmp_path, [{**r, "agent": names[r["agent"]]} for r in synthetic()])
+    report.build(rows, tmp_path / "out")
+    out = {path.name: path.read_text() for path in (tmp_path / "out").glob("leaderboard.*")}
+    assert "\n1,\"'=HYPERLINK(" in out["leaderboard.csv"]
+    assert "<script>" not in out["leaderboard.md"]
+    assert "&lt;script&gt;\\|50%\\_{a}&amp;\\~^\\\\" in out["leaderboard.md"]
+    assert (
+        r"\textless{}script\textgreater{}\textbar{}50\%\_\{a\}\&\textasciitilde{}"
+        r"\textasciicircum{}\textbackslash{} &"
+    ) in out["leaderboard.tex"]
+    assert {line.count(" & ") for line in out["leaderboard.tex"].splitlines() if " & " in line} == {
+        6
+    }
+
+
 # -- what is missing ----------------------------------------------------------------------------
 
 
@@ -185,12 +264,14 @@ def test_a_task_a_level_and_a_clean_arm_that_an_agent_lacks(tmp_path):
         "missing: weak: nothing at none",
         "missing: weak: nothing at mild",
         "weak: no clean arm of the same episodes, so no retention at severe",
+        TWO_SEEDS,
+        "not separable, whatever the scores: good and weak: so few training seeds cannot give a p "
+        "under 0.33 (permutation test)",
     ]
     assert board[board["agent"] == "weak"]["level"].tolist() == ["severe"]
     text = report.render_table(board)
-    assert text.splitlines()[2].split() == (
-        ["weak", "missing", "missing", "2.0", "[1.0,", "3.0]", "–", "–", "1", "×", "2"]
-    )
+    line = text.splitlines()[2].split()
+    assert line == (["–", "weak", "missing", "missing", "2.0", *line[5:7], "–", "–", "1", "×", "2"])
     assert "note: missing: weak: nothing on y" in text
     markdown = (tmp_path / "out" / "leaderboard.md").read_text()
     assert "- missing: weak: nothing on y" in markdown
@@ -224,7 +305,7 @@ def test_remarks_on_unlike_agents(tmp_path):
         "not of the training method",
     ]
     plain = read(tmp_path / "plain", synthetic())
-    assert tables.remarks(plain, tables.leaderboard(plain)[0]) == []
+    assert tables.remarks(plain, tables.leaderboard(plain)[0]) == [TWO_SEEDS]
 
 
 def test_levels_of_ones_own_are_ordered_by_severity(tmp_path):
@@ -283,7 +364,7 @@ def test_odd_and_long_names(tmp_path):
         line for line in (tmp_path / "out" / "leaderboard.md").read_text().splitlines()
         if line.startswith("|")
     ]  # fmt: skip
-    assert table[2].startswith("| a\\|b$c$_^<&> |")
+    assert table[2].startswith("| 1 | a\\|b\\$c\\$\\_^&lt;&amp;&gt; |")
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
     assert set(board["agent"]) == set(names.values())
     # Nothing is cut: whatever is drawn ends before the edges of the picture.
@@ -316,7 +397,7 @@ def test_json(tmp_path):
     assert [line["level"] for line in data["leaderboard"]] == ["none", "severe"] * 2
     assert data["leaderboard"][1]["score"] == pytest.approx(10.0)
     assert data["leaderboard"][3]["retention"] is None
-    assert data["notes"] == []
+    assert data["notes"][0] == TWO_SEEDS
 
 
 # -- the command --------------------------------------------------------------------------------
@@ -336,7 +417,7 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1].startswith("good")
+    assert done.stdout.splitlines()[1].split()[:2] == ["1", "good"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
 
 
