@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from shiftbench import stats
-from shiftbench.report.tables import complete, group_of
+from shiftbench.report.tables import APART, complete, group_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ def compare(rows: pd.DataFrame, agents: Sequence[str], levels: Sequence[str]) ->
         agents: in the order of the leaderboard: the first of a pair stands above the second.
         levels: by severity.
     """
-    runs = complete(rows)
+    runs, _ = complete(rows[rows["family"] != APART])
     lines = []
     for level in levels:
         for one, other in combinations(agents, 2):
@@ -72,5 +72,5 @@ def remarks(pairs: pd.DataFrame) -> list[str]:
     shown = "; ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return [
         f"not separable, whatever the scores: {shown}: so few training seeds cannot give a p under "
-        f"{few['smallest_p'].max():.2g} (permutation test)"
+        f"{few['smallest_p'].min():.2g} (permutation test)"
     ]

@@ -74,25 +74,43 @@ def breakdown(rows: pd.DataFrame, column: str, seed: int = 0) -> pd.DataFrame:
     return pd.concat(parts) if parts else pd.DataFrame(columns=[column, *LEADERBOARD])
 
 
-def complete(rows: pd.DataFrame) -> dict[str, dict[str, Runs]]:
-    """Return the complete runs of every agent at every level: agent → level → runs."""
-    rows = rows[rows["family"] != APART]
-    return {
-        str(agent): {
-            level: _complete_runs(str(agent), level, own, rows, []) for level in order(rows)
+def complete(rows: pd.DataFrame) -> tuple[dict[str, dict[str, Runs]], list[str]]:
+    """Return the complete runs of every agent at every level, and a line for what is missing.
+
+    Returns:
+        Agent → level → runs, by name of the agent and by severity.
+    """
+    rows = rows[["agent", "task", "family", "level", "severity", "train_seed", "episode", "score"]]
+    tasks = set(rows["task"].unique())
+    families = {str(level): set(own.unique()) for level, own in rows.groupby("level")["family"]}
+    levels = order(rows)
+    found: dict[str, dict[str, Runs]] = {}
+    missing: list[str] = []
+    for agent, own in rows.groupby("agent"):
+        missing += [
+            f"{agent}: nothing on {task}" for task in sorted(tasks - set(own["task"].unique()))
+        ]
+        here = dict(iter(own.groupby("level")))
+        seeds = [
+            (task, seed)
+            for task, of_task in own.groupby("task")["train_seed"]
+            for seed in sorted(of_task.unique())
+        ]
+        found[str(agent)] = {
+            level: _complete_runs(
+                str(agent), level, here.get(level), seeds, families[level], missing
+            )
+            for level in levels
         }
-        for agent, own in rows.groupby("agent")
-    }
+    return found, missing
 
 
 def _board(rows: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:
-    levels = order(rows)
-    severities = dict(zip(rows["level"], rows["severity"], strict=True))
-    missing: list[str] = []
+    severities = rows.groupby("level")["severity"].first().to_dict()
+    found, missing = complete(rows)
     lines: list[dict[str, Any]] = []
-    for agent, own in rows.groupby("agent"):
-        runs = {level: _complete_runs(str(agent), level, own, rows, missing) for level in levels}
-        lines += _agent_lines(str(agent), runs, severities, seed)
+    for agent, runs in found.items():
+        lines += _agent_lines(agent, runs, severities, seed)
     if not lines:
         why = f": {missing[0]}" if missing else f" outside '{APART}'"
         raise ShiftBenchError(f"nothing to rank, no run is complete{why}")
@@ -125,34 +143,35 @@ def _ranks(ranked: pd.DataFrame) -> pd.Series:
 
 
 def _complete_runs(
-    agent: str, level: str, own: pd.DataFrame, rows: pd.DataFrame, missing: list[str]
+    agent: str,
+    level: str,
+    here: pd.DataFrame | None,
+    seeds: list[tuple[str, int]],
+    families: set[str],
+    missing: list[str],
 ) -> Runs:
     """Return the runs of an agent that are complete at a level, and name what is missing."""
-    families = set(rows[rows["level"] == level]["family"])
-    here = own[own["level"] == level]
-    for task in sorted(set(rows["task"]) - set(own["task"])):
-        missing.append(f"{agent}: nothing on {task}")
     runs: Runs = {}
-    if here.empty:
+    if here is None:
         missing.append(f"{agent}: nothing at {level}")
         return runs
-    for task in sorted(set(own["task"])):
-        on_task = here[here["task"] == task]
-        episodes = set(on_task["episode"])
-        for train_seed in sorted(set(own["train_seed"])):
-            run = on_task[on_task["train_seed"] == train_seed]
-            played = {family: set(part["episode"]) for family, part in run.groupby("family")}
-            where = f"{agent} on {task}, seed {train_seed}, {level}"
-            lacking = sorted(families - set(played))
-            fewer = sorted(family for family in played if played[family] != episodes)
-            if not played:
-                missing.append(f"{where}: nothing")
-            elif lacking:
-                missing.append(f"{where}: no {', '.join(lacking)}")
-            elif fewer:
-                missing.append(f"{where}: not all episodes of {', '.join(fewer)}")
-            else:
-                runs[task, train_seed] = run.groupby("episode")["score"].mean()
+    of_run = dict(iter(here.groupby(["task", "train_seed"])))
+    episodes = {task: set(own.unique()) for task, own in here.groupby("task")["episode"]}
+    for task, train_seed in seeds:
+        where = f"{agent} on {task}, seed {train_seed}, {level}"
+        run = of_run.get((task, train_seed))
+        if run is None:
+            missing.append(f"{where}: nothing")
+            continue
+        played = {family: set(own.unique()) for family, own in run.groupby("family")["episode"]}
+        lacking = sorted(families - set(played))
+        fewer = sorted(family for family in played if played[family] != episodes[task])
+        if lacking:
+            missing.append(f"{where}: no {', '.join(lacking)}")
+        elif fewer:
+            missing.append(f"{where}: not all episodes of {', '.join(fewer)}")
+        else:
+            runs[task, train_seed] = run.groupby("episode")["score"].mean()
     return runs
 
 
