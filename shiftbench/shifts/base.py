@@ -124,7 +124,13 @@ class GradedFamily(ShiftFamily):
         """
         for name in given:
             cls.table[name]
-        found = {name: float(np.interp(severity, SEVERITY, row)) for name, row in cls.table.items()}
+        column = min(int(np.searchsorted(SEVERITY, severity, "right")), len(SEVERITY) - 1) - 1
+        left, right = SEVERITY[column], SEVERITY[column + 1]
+        share = (severity - left) / (right - left)
+        found = {
+            name: (1 - share) * row[column] + share * row[column + 1]
+            for name, row in cls.table.items()
+        }
         return SimpleNamespace(**{**found, **given})
 
     def apply(self, scene: Scene, severity: float, rng: np.random.Generator) -> None:

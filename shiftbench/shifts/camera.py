@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 
 from shiftbench.shifts.base import GradedFamily, both_ways
-from shiftbench.shifts.texture import looks
+from shiftbench.shifts.texture import solid_geoms
 
 if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
@@ -98,10 +98,10 @@ class Camera(GradedFamily):
 
 def distance_to_solids(scene: Scene) -> float:
     """Return how far along its line of sight the camera looks: to the middle of the solids."""
-    _, solids = looks(scene.model)
-    if not solids:
+    solids = solid_geoms(scene.model)
+    if not len(solids):
         return float(scene.model.stat.extent)
-    middle = scene.data.geom_xpos[np.concatenate(solids)].mean(0)
+    middle = scene.data.geom_xpos[solids].mean(0)
     eye = scene.mjv.camera[0]
     along = (middle - eye.pos) @ np.asarray(eye.forward)
     return float(max(along, 0.1 * scene.model.stat.extent))

@@ -62,9 +62,9 @@ class Color(GradedFamily):
         ground, _ = looks(model)
         # The sky first: what it gets must not depend on how many things stand before it.
         (turn, *turns), (offset, *offsets) = _recolourings(numbers, rng, 1 + len(ground))
-        self._sky, self._seen = (turn, offset), None
+        self._sky, self._seen = (turn.T.astype(np.float32), 255 * offset.astype(np.float32)), None
         scene.update()
-        clean = [scene.sky().mean((0, 1)) / 255]
+        clean = [scene.sky_colour() / 255]
         shown = [_recoloured(clean[0], turn, offset)]
         for geoms, material, turn, offset in zip(
             ground, scene.spare_2d, turns, offsets, strict=False
@@ -101,8 +101,11 @@ class Color(GradedFamily):
     def decorate(self, scene: Scene, t: int) -> None:
         sky = scene.sky()
         if sky is not self._seen:  # another episode, or the camera has turned
-            coloured = 255 * _recoloured(sky / np.float32(255), *self._sky)
-            self._seen, self._coloured = sky, coloured.astype(np.uint8)
+            turn, offset = self._sky
+            coloured = sky.reshape(-1, 3).astype(np.float32) @ turn
+            coloured += offset
+            np.clip(coloured, 0, 255, out=coloured)
+            self._seen, self._coloured = sky, coloured.astype(np.uint8).reshape(sky.shape)
 
     def post(self, rgb: np.ndarray, depth: np.ndarray | None, t: int) -> np.ndarray:
         sky = self._coloured

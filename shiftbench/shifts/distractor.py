@@ -1,12 +1,13 @@
 """Family ``distractor``: solid things that have nothing to do with the task.
 
-They are added to the frame that is about to be drawn and exist in no model. They drift across the
+They are added to the frame that is about to be drawn and exist in no physics. They drift across the
 picture, most of them behind the agent, some before it; those before it shrink where they would
 cover a body, a target or another thing of the task by more than a share of its width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,21 +16,33 @@ import numpy as np
 
 from shiftbench.shifts import patterns
 from shiftbench.shifts.base import GradedFamily
-from shiftbench.shifts.texture import looks
+from shiftbench.shifts.solids import CORNERS, COUNT, faces_of
+from shiftbench.shifts.texture import solid_geoms
 
 if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
 
-#: Shapes of distractors, with their half sizes as shares of the radius that they are given, in
-#: which they all fit. Few of them are round, since a box takes a third less time to draw than a
-#: cylinder or a capsule.
+
+def _corners(shapes: Sequence[tuple[tuple[float, float, float], float]]) -> np.ndarray:
+    """Return the corners of shapes within a radius of 1: float (n, 8, 3)."""
+    corners = CORNERS * np.array([half for half, _ in shapes])[:, None]
+    tapers = np.array([taper for _, taper in shapes])[:, None, None]
+    corners[..., :2] *= np.where(corners[..., 2:] > 0, tapers, 1.0)
+    return corners
+
+
+#: Shapes of distractors: half sizes as shares of the radius that they are given, in which they all
+#: fit, and the size of the face on top as a share of the one below. Ours.
 SHAPES = (
-    (mujoco.mjtGeom.mjGEOM_BOX, (0.65, 0.5, 0.55)),
-    (mujoco.mjtGeom.mjGEOM_BOX, (0.85, 0.45, 0.25)),
-    (mujoco.mjtGeom.mjGEOM_BOX, (0.55, 0.55, 0.55)),
-    (mujoco.mjtGeom.mjGEOM_ELLIPSOID, (1.0, 0.6, 0.8)),
-    (mujoco.mjtGeom.mjGEOM_SPHERE, (0.95, 0.95, 0.95)),
+    ((0.65, 0.5, 0.55), 1.0),
+    ((0.85, 0.45, 0.25), 1.0),
+    ((0.55, 0.55, 0.55), 1.0),
+    ((0.55, 0.5, 0.65), 0.5),
+    ((0.6, 0.55, 0.57), 0.0),
 )
+
+#: The corners of their faces, and behind these what the faces face: float32 (shapes, 48, 3).
+POINTS = np.concatenate(faces_of(_corners(SHAPES)), 1).astype(np.float32)
 
 #: Half the width of the square that distractors drift in, in half frames: what leaves on one side
 #: comes in on the other, unseen.
@@ -49,6 +62,11 @@ TUMBLE = 0.2
 
 #: Points along the longest axis of a body that stand for it.
 ALONG = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+
+#: Types of geoms that have a radius, in the order of `_half_sizes`.
+_ROUND = tuple(
+    int(getattr(mujoco.mjtGeom, f"mjGEOM_{name}")) for name in ("SPHERE", "CAPSULE", "CYLINDER")
+)
 
 #: A distractor that has to shrink below this share of its size is left out.
 VANISHING = 0.25
@@ -73,16 +91,19 @@ class Distractor(GradedFamily):
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
         scene.update()
         self._count = count = round(numbers.count)
+        if not count:
+            return
         self._floor = max(scene.floors(), default=-np.inf)
         self._bodies = _Bodies(scene)
         self._cover = numbers.cover
 
-        shapes = [SHAPES[i] for i in rng.integers(len(SHAPES), size=count)]
-        self._kinds = [kind for kind, _ in shapes]
-        self._shares = np.array([shares for _, shares in shapes]).reshape(-1, 3)
+        self._points = POINTS[rng.integers(len(SHAPES), size=count)]
         self._radius = numbers.radius * rng.uniform(0.6, 1.4, count)
         colours = patterns.palette(rng, LUMA, max(count, 2), SATURATION)[:count]
-        self._rgba = np.concatenate([colours, np.ones((count, 1))], 1).astype(np.float32)
+        texture = np.zeros((COUNT, COUNT, 3), np.uint8)
+        texture[:, :count] = np.round(255 * colours)
+        scene.set_texture(scene.solids.material, texture)
+        scene.solids.show()
         self._start = rng.uniform(-FIELD, FIELD, (count, 2))
         heading = rng.uniform(0, 2 * np.pi, count)
         speed = numbers.speed * rng.uniform(0.5, 1.5, count)
@@ -102,23 +123,25 @@ class Distractor(GradedFamily):
         rays = view.rays(where)
         bodies, widths, distance = self._bodies.seen(view)
         depth, radius = distance * self._depth, self._radius
-        if np.isfinite(self._floor):
+        if self._floor > -np.inf:
             # Behind the ground nothing is seen: what would be there lies on it instead.
             falls = np.minimum(rays[:, 2], -1e-6)
             ground = (self._floor - view.position[2]) / falls
             depth = np.minimum(depth, ground / (1 + radius * view.tangent / -falls))
         near = depth * (1 - radius * view.tangent) < NEAR * distance
-        if len(bodies) and near.any():
-            apart = where[:, None] - bodies
-            free = np.sqrt((apart * apart).sum(-1)) - (1 - self._cover) * widths
+        shown = radius
+        if len(widths) and near.any():
+            across, upright = where[:, :1] - bodies[:, 0], where[:, 1:] - bodies[:, 1]
+            free = np.sqrt(across * across + upright * upright) - (1 - self._cover) * widths
             shown = np.where(near, np.minimum(radius, free.min(1)), radius)
-        else:
-            shown = radius
-        sizes = self._shares * (shown * depth * view.tangent)[:, None]
-        places = view.position + depth[:, None] * rays
-        axes = self._turns.by(self._angle + self._turning * t)
-        for i in np.flatnonzero(shown > VANISHING * radius).tolist():
-            scene.add_geom(self._kinds[i], sizes[i], places[i], axes[i], self._rgba[i])
+            shown = np.where(shown > VANISHING * radius, shown, 0)
+        sizes = (shown * depth * view.tangent).astype(np.float32)
+        places = (view.position + depth[:, None] * rays).astype(np.float32)
+        points = self._points @ self._turns.by(self._angle + self._turning * t)
+        vertices = points[:, : self._points.shape[1] // 2]
+        vertices *= sizes[:, None, None]
+        vertices += places[:, None]
+        scene.solids.place(vertices, points[:, vertices.shape[1] :])
 
 
 class _Turns:
@@ -126,16 +149,22 @@ class _Turns:
 
     def __init__(self, axes: np.ndarray) -> None:
         """Take unit vectors, float (n, 3)."""
-        self._along = (axes[:, :, None] * axes[:, None, :]).reshape(-1, 9)
+        self._along = axes[:, :, None] * axes[:, None, :]
         x, y, z = axes.T
         zero = np.zeros_like(x)
-        self._across = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1)
-        self._rest = np.eye(3).ravel() - self._along
+        across = np.stack([zero, z, -y, -z, zero, x, y, -x, zero], 1)
+        self._across = across.reshape(-1, 3, 3)
+        self._rest = np.eye(3) - self._along
 
     def by(self, angles: np.ndarray) -> np.ndarray:
-        """Return the matrices for angles in radians, float (n,): float (n, 9), row by row."""
-        cosine, sine = np.cos(angles)[:, None], np.sin(angles)[:, None]
-        return self._along + cosine * self._rest + sine * self._across
+        """Return what to multiply rows of points by, for angles in radians, float (n,).
+
+        Returns:
+            float32 (n, 3, 3).
+        """
+        cosine, sine = np.cos(angles)[:, None, None], np.sin(angles)[:, None, None]
+        turns = self._along + cosine * self._rest + sine * self._across
+        return turns.astype(np.float32)
 
 
 class _View:
@@ -149,23 +178,22 @@ class _View:
     def __init__(self, scene: Scene) -> None:
         eye = scene.mjv.camera[0]
         self.position = np.array(eye.pos, np.float64)
-        self.forward, self.up = (np.array(a, np.float64) for a in (eye.forward, eye.up))
-        self.right = np.empty(3)
-        mujoco.mju_cross(self.right, self.forward, self.up)
         self.tangent = eye.frustum_top / eye.frustum_near
-        self._wide = self.tangent * scene.width / scene.height
+        wide = self.tangent * scene.width / scene.height
+        axes = np.array([(0.0, 0.0, 0.0), eye.up, eye.forward], np.float64)
+        mujoco.mju_cross(axes[0], axes[2], axes[1])
+        scales = np.array([[wide], [self.tangent], [1.0]])
+        self._out, self._in = axes * scales, (axes / scales).T
 
     def rays(self, where: np.ndarray) -> np.ndarray:
         """Return rays of unit depth, float (n, 3), through places in half frames, float (n, 2)."""
-        sideways = self._wide * where[:, :1] * self.right
-        return self.forward + sideways + self.tangent * where[:, 1:] * self.up
+        return where @ self._out[:2] + self._out[2]
 
     def places(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return where points, float (n, 3), are seen: float (n, 2) in half frames, and depths."""
-        relative = points - self.position
-        depth = np.maximum(relative @ self.forward, 1e-6)
-        across = np.stack([relative @ self.right / self._wide, relative @ self.up / self.tangent])
-        return across.T / depth[:, None], depth
+        seen = (points - self.position) @ self._in
+        depth = np.maximum(seen[:, 2], 1e-6)
+        return seen[:, :2] / depth[:, None], depth
 
 
 class _Bodies:
@@ -174,14 +202,12 @@ class _Bodies:
     def __init__(self, scene: Scene) -> None:
         model, self._data = scene.model, scene.data
         self._extent = float(model.stat.extent)
-        _, solids = looks(model)
-        self._geoms = np.concatenate(solids) if solids else np.zeros(0, int)
-        sizes = np.zeros((len(self._geoms), 3))
-        for size, geom in zip(sizes, self._geoms, strict=True):
-            size[:] = _half_sizes(model, geom)
+        self._geoms = solid_geoms(model)
+        sizes = _half_sizes(model)[self._geoms]
         self._axis = sizes.argmax(1)
         self._width = np.sort(sizes, 1)[:, 1]
-        self._length = np.maximum(sizes.max(1) - self._width, 0)
+        length = np.maximum(sizes.max(1) - self._width, 0)
+        self._steps = (length[:, None] * ALONG)[:, :, None]
         shown = (model.site_group < 3) & (model.site_rgba[:, 3] > 0)
         self._sites = np.flatnonzero(shown)
         self._radii = np.concatenate(
@@ -194,20 +220,20 @@ class _Bodies:
         The third value is their mean depth.
         """
         turned = self._data.geom_xmat.reshape(-1, 3, 3)[self._geoms, :, self._axis]
-        steps = (self._length[:, None] * ALONG)[:, :, None] * turned[:, None]
-        points = (self._data.geom_xpos[self._geoms][:, None] + steps).reshape(-1, 3)
-        places, depth = view.places(np.concatenate([points, self._data.site_xpos[self._sites]]))
-        distance = float(depth.mean()) if len(depth) else self._extent
+        points = self._data.geom_xpos[self._geoms][:, None] + self._steps * turned[:, None]
+        points = points.reshape(-1, 3)
+        if len(self._sites):
+            points = np.concatenate([points, self._data.site_xpos[self._sites]])
+        places, depth = view.places(points)
+        distance = float(depth.sum()) / len(depth) if len(depth) else self._extent
         return places, self._radii / (depth * view.tangent), distance
 
 
-def _half_sizes(model: mujoco.MjModel, geom: int) -> np.ndarray:
-    """Return half the extent of a geom along its own axes: float (3,)."""
-    kind, (a, b, c) = model.geom_type[geom], model.geom_size[geom]
-    if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-        return np.array([a, a, a])
-    if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
-        return np.array([a, a, a + b])
-    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
-        return np.array([a, a, b])
-    return np.array([a, b, c])  # also of meshes: the box around them
+def _half_sizes(model: mujoco.MjModel) -> np.ndarray:
+    """Return half the extent of each geom along its own axes: float (ngeom, 3)."""
+    kind, (a, b, c) = model.geom_type[:, None], model.geom_size.T  # of meshes: the box around them
+    return np.select(
+        [kind == shape for shape in _ROUND],
+        [np.stack([a, a, a], 1), np.stack([a, a, a + b], 1), np.stack([a, a, b], 1)],
+        np.stack([a, b, c], 1),
+    )

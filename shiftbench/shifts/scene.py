@@ -15,6 +15,7 @@ import mujoco
 import numpy as np
 
 from shiftbench.errors import ShiftBenchError
+from shiftbench.shifts import solids
 from shiftbench.shifts.sky import Ground, Rays, Sky, rays
 
 #: Spare textures: how many, and their size in pixels. A texture family colours the floor and the
@@ -59,6 +60,7 @@ class Scene:
         height, width: size of a frame in pixels.
         spare_2d: material ids with a square 2-D texture of their own, for planes.
         spare_cube: material ids with a cube texture of their own, for solids.
+        solids: what stands in a frame and in no model; hidden unless a family shows it.
 
     Args:
         xml: the MJCF that the physics was compiled from.
@@ -92,6 +94,7 @@ class Scene:
         self.mjv = mujoco.MjvScene(self.model, maxgeom=_max_geoms(self.model))
         self._option = mujoco.MjvOption()
         self._option.flags[mujoco.mjtVisFlag.mjVIS_RANGEFINDER] = 0  # as dm_control draws
+        self.solids = solids.Solids(self.model, self.mjv, self._option)
         self._view = mujoco.MjvCamera()
         if self.camera >= 0:
             self._view.type = mujoco.mjtCamera.mjCAMERA_FIXED
@@ -108,7 +111,8 @@ class Scene:
         self.set_clean()
         self._tracked = _tracked(self.model, self.data, clean, self.camera)
         self._texture_of = {
-            m: int(self.model.mat_texid[m, _RGB]) for m in self.spare_2d + self.spare_cube
+            m: int(self.model.mat_texid[m, _RGB])
+            for m in (*self.spare_2d, *self.spare_cube, self.solids.material)
         }
         self._clean = clean
         seen_along = Rays(height, width)
@@ -122,7 +126,7 @@ class Scene:
         """Fill the texture of a spare material; uploaded before the next frame.
 
         Args:
-            material: an id from `spare_2d` or `spare_cube`.
+            material: an id from `spare_2d` or `spare_cube`, or that of the `solids`.
             rgb: uint8 (S, S, 3) with S the size of that texture; all six faces of a cube get it.
 
         Raises:
@@ -173,6 +177,7 @@ class Scene:
         self._stale |= self._filled
         self._filled.clear()
         self.mjv.flags[:] = self._flags
+        self.solids.hide()
         for group, field, value in self._vis:
             setattr(group, field, value)
 
@@ -246,13 +251,13 @@ class Scene:
         lamp.headlight = lamp.castshadow = 0
         self.mjv.nlight += 1
 
-    def seen(self, side: int = 16) -> np.ndarray:
+    def seen(self, side: int = 12) -> np.ndarray:
         """Return which geom each of a grid of rays through the frame meets: int32 (side, side).
 
         -1 stands for none, the sky. `update` must have placed the camera.
         """
         eye = self.mjv.camera[0]
-        directions = rays(eye, side, side).astype(np.float64)
+        directions = np.moveaxis(rays(eye, side, side), 0, -1).astype(np.float64)
         found = np.full(side * side, -1, np.int32)
         mujoco.mj_multiRay(
             self.model,
@@ -273,6 +278,10 @@ class Scene:
     def sky(self) -> np.ndarray:
         """Return the clean sky behind the present frame: uint8 (H, W, 3), not to be changed."""
         return self._sky.seen_by(self.mjv.camera[0])
+
+    def sky_colour(self) -> np.ndarray:
+        """Return the mean of the clean sky where the camera looks: float (3,) in [0, 255]."""
+        return self._sky.colour(self.mjv.camera[0])
 
     def ground(self, depth: np.ndarray) -> np.ndarray:
         """Return where the present frame, with its ``depth``, shows the ground: bool (H, W)."""
@@ -316,6 +325,7 @@ def _compile(
             textures = list(material.textures)
             textures[_RGB] = name
             material.textures = textures
+    solids.add_to(spec)
     with warnings.catch_warnings():
         # Of attributes that MuJoCo will drop one day; the MJCF is dm_control's.
         warnings.simplefilter("ignore", UserWarning)

@@ -43,18 +43,19 @@ def skybox(model: mujoco.MjModel, height: int) -> np.ndarray:
 
 
 def rays(camera: mujoco.MjvGLCamera, height: int, width: int) -> np.ndarray:
-    """Return the ray through the middle of each pixel, of depth 1: float32 (H, W, 3)."""
-    forward, up = np.asarray(camera.forward), np.asarray(camera.up)
-    tall = np.linspace(camera.frustum_top, camera.frustum_bottom, 2 * height + 1)[1::2]
+    """Return the ray through the middle of each pixel, of depth 1: float32 (3, H, W)."""
+    right, up, forward = axes = np.array([(0.0, 0.0, 0.0), camera.up, camera.forward])
+    mujoco.mju_cross(right, forward, up)
+    top, bottom = camera.frustum_top, camera.frustum_bottom
+    tall = top + (bottom - top) / height * (np.arange(height) + 0.5)
     # A camera without intrinsics of its own leaves the width to the shape of the frame.
     half = camera.frustum_width or (
         0.5 * width / height * (camera.frustum_top - camera.frustum_bottom)
     )
-    wide = np.linspace(-half, half, 2 * width + 1)[1::2] + camera.frustum_center
-    near = camera.frustum_near
-    across = wide[:, None] / near * np.cross(forward, up)
-    upright = forward + tall[:, None] / near * up
-    return upright.astype(np.float32)[:, None] + across.astype(np.float32)
+    wide = half / width * (2 * np.arange(width) + 1 - width) + camera.frustum_center
+    right, up, forward = (axes / [[camera.frustum_near], [camera.frustum_near], [1.0]])[..., None]
+    across, upright = right * wide, forward + up * tall
+    return upright.astype(np.float32)[:, :, None] + across.astype(np.float32)[:, None]
 
 
 class Rays:
@@ -67,7 +68,7 @@ class Rays:
     def __init__(self, height: int, width: int) -> None:
         self.size = height, width
         self._view = b""
-        self._rays = np.zeros((height, width, 3), np.float32)
+        self._rays = np.zeros((3, height, width), np.float32)
 
     def of(self, camera: mujoco.MjvGLCamera) -> np.ndarray:
         """Return `rays`; the same array for as long as the camera does not turn."""
@@ -106,7 +107,7 @@ class Ground:
             camera: that the frame was drawn by.
             depth: float32 (H, W) in [0, 1], 1 at the far plane.
         """
-        falls = self._rays.of(camera)[..., 2]
+        falls = self._rays.of(camera)[2]
         # A depth d in [0, 1] is near / (1 - d (1 - near / far)) away.
         near, far = camera.frustum_near, camera.frustum_far
         above = falls * (near / (1 - np.float32(1 - near / far) * depth)) + camera.pos[2]
@@ -137,15 +138,23 @@ class Sky:
         """
         along = self._rays.of(camera)
         if along is not self._along:
-            if self._faces is None:
-                self._faces = skybox(self._model, self._rays.size[0])
             self._seen, self._along = self._look_up(along), along
         return self._seen
 
+    def colour(self, camera: mujoco.MjvGLCamera) -> np.ndarray:
+        """Return the mean colour of the sky in the direction of a camera: float (3,), of 255."""
+        return self._look_up(rays(camera, 8, 8)).mean((0, 1))
+
     def _look_up(self, along: np.ndarray) -> np.ndarray:
-        """Follow the rules for cube maps of OpenGL 4.6, section 8.13."""
+        """Return the sky along rays, float32 (3, H, W): uint8 (H, W, 3).
+
+        By the rules for cube maps of OpenGL 4.6, section 8.13.
+        """
+        if self._faces is None:
+            self._faces = skybox(self._model, self._rays.size[0])
         # MuJoCo turns the box so that its second axis points up.
-        x, y, z = along[..., 0], along[..., 2], -along[..., 1]
+        x, z, y = along
+        z = -z
         wide, tall, deep = np.abs(x), np.abs(y), np.abs(z)
         on_x = (wide >= tall) & (wide >= deep)
         on_y = ~on_x & (tall >= deep)

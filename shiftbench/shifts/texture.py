@@ -91,23 +91,40 @@ def looks(model: mujoco.MjModel) -> tuple[list[np.ndarray], list[np.ndarray]]:
         material and colour, in order of their first geom.
     """
     groups: tuple[dict, dict] = ({}, {})
-    # MuJoCo draws the groups 0 to 2 unless told otherwise.
-    for geom in np.flatnonzero(model.geom_group < 3):
-        if _rgba(model, geom)[3] == 0:
-            continue
-        solid = int(model.geom_type[geom]) not in GROUND
-        look = (int(model.geom_matid[geom]), model.geom_rgba[geom].tobytes())
-        groups[solid].setdefault(look, []).append(geom)
+    seen, solid = _seen(model)
+    side, materials, colours = solid.tolist(), model.geom_matid.tolist(), model.geom_rgba
+    for geom in np.flatnonzero(seen).tolist():
+        look = (materials[geom], colours[geom].tobytes())
+        groups[side[geom]].setdefault(look, []).append(geom)
     ground, solids = ([np.array(geoms) for geoms in side.values()] for side in groups)
     return ground, solids
 
 
+def solid_geoms(model: mujoco.MjModel) -> np.ndarray:
+    """Return the ids of the geoms that are seen and no ground: int (n,)."""
+    seen, solid = _seen(model)
+    return np.flatnonzero(seen & solid)
+
+
+def _seen(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
+    """Return which geoms are drawn and which are no ground: bool (ngeom,) each."""
+    rgba = model.geom_rgba
+    alpha = rgba[:, 3]
+    if model.nmat:
+        unset = (rgba == UNSET).all(1) & (model.geom_matid >= 0)
+        alpha = np.where(unset, model.mat_rgba[model.geom_matid, 3], alpha)
+    # MuJoCo draws the groups 0 to 2 unless told otherwise.
+    seen = (model.geom_group < 3) & (alpha != 0)
+    plane, terrain = GROUND
+    return seen, (model.geom_type != plane) & (model.geom_type != terrain)
+
+
 def own_colours(model: mujoco.MjModel, geom: int, size: int) -> np.ndarray:
-    """Return a geom's clean, unlit surface as a picture: float (size, size, 3) in [0, 1].
+    """Return a geom's clean, unlit surface as a picture: float32 (size, size, 3) in [0, 1].
 
     Of a cube texture the first face stands for all.
     """
-    colour = _rgba(model, geom)[:3]
+    colour = _rgba(model, geom)[:3].astype(np.float32)
     material = int(model.geom_matid[geom])
     texture = int(model.mat_texid[material, RGB]) if material >= 0 else -1
     if texture < 0:
@@ -117,10 +134,12 @@ def own_colours(model: mujoco.MjModel, geom: int, size: int) -> np.ndarray:
     height = min(int(model.tex_height[texture]), width)
     start = int(model.tex_adr[texture])
     texels = model.tex_data[start : start + width * height * channels]
-    rows, columns = (((np.arange(size) + 0.5) * n / size).astype(int) for n in (height, width))
-    picture = texels.reshape(height, width, channels)[np.ix_(rows, columns)]
+    picture = texels.reshape(height, width, channels)
+    if (height, width) != (size, size):
+        rows, columns = (((np.arange(size) + 0.5) * n / size).astype(int) for n in (height, width))
+        picture = picture[np.ix_(rows, columns)]
     colours = picture[..., :3] if channels >= 3 else picture[..., :1]
-    return colour * (colours / 255.0)
+    return colour * (colours / np.float32(255))
 
 
 def _copies(model: mujoco.MjModel, geom: int) -> int:

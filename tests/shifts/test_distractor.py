@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shiftbench.envs.pixels import PixelEnv
-from shiftbench.shifts.distractor import SHAPES, Distractor, _Bodies, _Turns, _View
+from shiftbench.shifts.distractor import POINTS, Distractor, _Bodies, _Turns, _View
 from shiftbench.specs import LEVELS, Shift
 
 
@@ -14,28 +14,35 @@ def at(level):
     return Shift("distractor", level, LEVELS[level])
 
 
-def test_they_are_in_the_frame_and_in_no_model(shift_envs):
+def test_they_are_in_the_frame_and_in_no_physics(shift_envs):
     for env in shift_envs.values():
         env.reset(0)
-        model, drawn = env.scene.model, env.scene.mjv.ngeom
-        ngeom = model.ngeom
+        drawn = env.scene.mjv.ngeom
         for level in LEVELS:
             env.reset(0, at(level) if level != "none" else None, 4)
             most = round(Distractor.numbers(LEVELS[level]).count)
-            added = env.scene.mjv.ngeom - drawn
-            assert 0.5 * most <= added <= most
-            assert model.ngeom == env.physics.model.ngeom == ngeom
+            vertices = env.scene.solids._vertices
+            seen = sum(np.ptp(solid, 0).min() > 0 for solid in vertices)
+            assert env.scene.mjv.ngeom - drawn == (level != "none")  # all of them are one piece
+            if level != "none":
+                assert 0.5 * most <= seen <= most
+            assert env.physics.model.nskin == 0
+            assert env.scene.model.ngeom == env.physics.model.ngeom
 
 
 def test_every_shape_fits_into_its_radius():
-    for kind, shares in SHAPES:
-        if kind.name.endswith(("SPHERE", "ELLIPSOID")):
-            reach = max(shares)
-        elif kind.name.endswith("CAPSULE"):
-            reach = shares[0] + shares[2]
-        else:
-            reach = np.linalg.norm(shares if kind.name.endswith("BOX") else shares[1:])
-        assert 0.9 <= reach <= 1.001
+    reach = np.linalg.norm(POINTS[:, :24], axis=-1).max(1)
+    assert ((reach > 0.9) & (reach <= 1.001)).all()
+
+
+def test_faces_face_outwards():
+    vertices, facing = POINTS[:, :24].reshape(-1, 6, 4, 3), POINTS[:, 24:].reshape(-1, 6, 4, 3)
+    inside = vertices.mean((1, 2), keepdims=True)
+    sizes = np.linalg.norm(facing, axis=-1)
+    flat = np.isclose(sizes, 0)  # the top of a pyramid is a point
+    assert (flat | np.isclose(sizes, 1, atol=1e-5)).all()
+    assert flat.all(-1).sum() == 1
+    assert (flat | (((vertices - inside) * facing).sum(-1) > 0.05)).all()
 
 
 @pytest.mark.parametrize("name", ["cartpole_balance", "reacher_easy", "manipulation_reach_site"])
@@ -98,10 +105,10 @@ def test_a_place_and_its_ray_agree(shift_envs):
 def test_turns_are_rotations():
     axes = np.random.default_rng(0).standard_normal((5, 3))
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
-    for matrix, axis in zip(_Turns(axes).by(np.full(5, 0.7)).reshape(-1, 3, 3), axes, strict=True):
-        np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
-        np.testing.assert_allclose(matrix @ axis, axis, atol=1e-12)
-        assert np.trace(matrix) == pytest.approx(1 + 2 * np.cos(0.7))
+    for matrix, axis in zip(_Turns(axes).by(np.full(5, 0.7)), axes, strict=True):
+        np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-6)
+        np.testing.assert_allclose(axis @ matrix, axis, atol=1e-6)
+        assert np.trace(matrix) == pytest.approx(1 + 2 * np.cos(0.7), abs=1e-6)
 
 
 def test_without_numbers_nothing_is_added(shift_envs):
