@@ -36,13 +36,13 @@ class Camera(GradedFamily):
     # read from frames of 64 px after its larger ones.
     table: ClassVar = {
         # Degrees ± this.
-        "azimuth": (0.0, 1.8, 3.2, 6.0, 13.0),
-        "elevation": (0.0, 1.8, 3.2, 6.0, 13.0),
-        "roll": (0.0, 1.8, 3.2, 6.0, 13.0),
+        "azimuth": (0.0, 1.8, 3.2, 6.0, 11.5),
+        "elevation": (0.0, 1.8, 3.2, 6.0, 11.5),
+        "roll": (0.0, 1.8, 3.2, 6.0, 11.5),
         # Shares of the distance that the camera comes nearer, or goes farther away, at most.
         # Farther than here the thinnest bodies vanish at 64 px.
-        "nearer": (0.0, 0.02, 0.03, 0.045, 0.09),
-        "farther": (0.0, 0.03, 0.04, 0.06, 0.12),
+        "nearer": (0.0, 0.02, 0.03, 0.045, 0.08),
+        "farther": (0.0, 0.03, 0.04, 0.06, 0.1),
         # Length units ± this along each of the camera's own axes. For presets.
         "offset": (0.0, 0.0, 0.0, 0.0, 0.0),
         # Half the side in degrees of the square on whose edge the line of sight ends. For presets.

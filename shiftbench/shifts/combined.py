@@ -24,13 +24,13 @@ SCENE = ("camera", "texture", "color", "background", "distractor", "lighting", "
 #: the severity that is asked for leave nothing of thin bodies, and the levels hardly differ. Light
 #: and weather both darken, so they get the least: a person must still see the agent.
 TOGETHER = {
-    "camera": (0.0, 0.08, 0.15, 0.23, 0.42),
-    "texture": (0.0, 0.08, 0.15, 0.23, 0.42),
-    "color": (0.0, 0.08, 0.15, 0.23, 0.42),
-    "background": (0.0, 0.08, 0.15, 0.23, 0.42),
-    "distractor": (0.0, 0.08, 0.15, 0.23, 0.42),
-    "lighting": (0.0, 0.04, 0.09, 0.16, 0.25),
-    "weather": (0.0, 0.04, 0.09, 0.16, 0.25),
+    "camera": (0.0, 0.08, 0.15, 0.23, 0.38),
+    "texture": (0.0, 0.08, 0.15, 0.23, 0.38),
+    "color": (0.0, 0.08, 0.15, 0.23, 0.38),
+    "background": (0.0, 0.08, 0.15, 0.23, 0.38),
+    "distractor": (0.0, 0.08, 0.15, 0.23, 0.38),
+    "lighting": (0.0, 0.04, 0.09, 0.16, 0.23),
+    "weather": (0.0, 0.04, 0.09, 0.16, 0.23),
 }
 
 

@@ -7,7 +7,6 @@ cover a body, a target or another thing of the task by more than a share of its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,20 +15,11 @@ import numpy as np
 
 from shiftbench.shifts import patterns
 from shiftbench.shifts.base import GradedFamily
-from shiftbench.shifts.solids import CORNERS, COUNT, faces_of
+from shiftbench.shifts.solids import COUNT, faces_of, frustum
 from shiftbench.shifts.texture import solid_geoms
 
 if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
-
-
-def _corners(shapes: Sequence[tuple[tuple[float, float, float], float]]) -> np.ndarray:
-    """Return the corners of shapes within a radius of 1: float (n, 8, 3)."""
-    corners = CORNERS * np.array([half for half, _ in shapes])[:, None]
-    tapers = np.array([taper for _, taper in shapes])[:, None, None]
-    corners[..., :2] *= np.where(corners[..., 2:] > 0, tapers, 1.0)
-    return corners
-
 
 #: Shapes of distractors: half sizes as shares of the radius that they are given, in which they all
 #: fit, and the size of the face on top as a share of the one below. Ours.
@@ -42,7 +32,9 @@ SHAPES = (
 )
 
 #: The corners of their faces, and behind these what the faces face: float32 (shapes, 48, 3).
-POINTS = np.concatenate(faces_of(_corners(SHAPES)), 1).astype(np.float32)
+POINTS = np.concatenate(faces_of(np.stack([frustum(*shape) for shape in SHAPES])), axis=1).astype(
+    np.float32
+)
 
 #: Half the width of the square that distractors drift in, in half frames: what leaves on one side
 #: comes in on the other, unseen.
@@ -79,7 +71,7 @@ class Distractor(GradedFamily):
         # How many, rounded. Ours.
         "count": (0.0, 8.0, 11.0, 13.0, 15.0),
         # Mean radius in half frames. Ours.
-        "radius": (0.1, 0.12, 0.145, 0.185, 0.24),
+        "radius": (0.1, 0.138, 0.16, 0.2, 0.255),
         # Half frames an agent step that they drift by. Ours: still up to ``moderate``.
         "speed": (0.0, 0.0, 0.0, 0.015, 0.03),
         # Share of them that passes before the task's things. Ours.

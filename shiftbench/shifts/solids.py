@@ -57,6 +57,13 @@ def add_to(spec: mujoco.MjSpec) -> None:
     skin.vertweight = [[1.0] * (COUNT * _VERTICES)]
 
 
+def frustum(half: tuple[float, float, float], taper: float) -> np.ndarray:
+    """Return the corners of a box, float (8, 3), whose upper face is ``taper`` times its size."""
+    corners = CORNERS * half
+    corners[:, :2] *= np.where(corners[:, 2:] > 0, taper, 1.0)
+    return corners
+
+
 def faces_of(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what is drawn of solids.
 
