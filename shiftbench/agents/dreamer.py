@@ -174,7 +174,7 @@ class DreamerAgent(Agent):
         acting = ActingModel(encoder, self.action_dim, self.config).to(self.device)
         expected = acting.state_dict()
         same = self._base.same(acting.encoder, "encoder.")
-        tensors = {**{name: expected[name] for name in same}, **tensors}
+        tensors = {**_unstandardized(expected), **{k: expected[k] for k in same}, **tensors}
         for name, tensor in expected.items():
             if name not in tensors or tensors[name].shape != tensor.shape:
                 raise ShiftBenchError(
@@ -337,7 +337,8 @@ class DreamerAgent(Agent):
         """
         self._check_base(f"training of {self.spec.id}", meta.get("base_sha256"), self._base.sha256)
         now = self.model.state_dict()
-        stored = {name: now[name] for name in self._base.same(self._acting.encoder, _ENCODER)}
+        stored = _unstandardized(now)
+        stored.update({k: now[k] for k in self._base.same(self._acting.encoder, _ENCODER)})
         for name, tensor in tensors.items():
             if name.startswith("model."):
                 stored[name.removeprefix("model.")] = tensor
@@ -352,6 +353,17 @@ class DreamerAgent(Agent):
         self.optimizer.load_state_dict(state)
         self.generator.set_state(tensors["generator"].cpu())
         self.train_steps = int(meta["train_steps"])
+
+
+def _unstandardized(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return what of ``state`` files may lack that were made before `cnn` saw standardised frames."""
+    none = {"mean": torch.zeros_like, "std": torch.ones_like}
+    return {
+        f"{prefix}transform.{name}": like(state[f"{prefix}transform.{name}"])
+        for prefix in ("", "acting.")
+        for name, like in none.items()
+        if f"{prefix}transform.{name}" in state
+    }
 
 
 def _half(values: Tensor) -> np.ndarray:

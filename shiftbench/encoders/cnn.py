@@ -49,7 +49,7 @@ def build(
         name="cnn",
         module=net,
         features=net.output_features((3, image_size, image_size)),
-        transform=Standardize(image_size, MEAN, STD),
+        transform=Standardize(image_size, MEAN, STD, stored=True),
         blocks=[
             (f"stage{i + 1}", net.layers[_STAGE * i : _STAGE * (i + 1)])
             for i in range(net.num_stages)

@@ -16,16 +16,22 @@ class Standardize(nn.Module):
         size: height and width of the result in pixels.
         mean, std: three numbers each, for pixels in [0, 1].
         mode: ``bilinear`` or ``bicubic``; both smooth when they shrink.
+        stored: whether the numbers belong to a checkpoint. Those of a pre-trained model belong to
+            its weights.
     """
 
     def __init__(
-        self, size: int, mean: Sequence[float], std: Sequence[float], mode: str = "bilinear"
+        self,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        mode: str = "bilinear",
+        stored: bool = False,
     ) -> None:
         super().__init__()
         self.size, self.mode = size, mode
-        # Constants of the architecture, not weights: kept out of checkpoints.
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=stored)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=stored)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map float32 (B, 3, H, W) in [0, 1] to float32 (B, 3, size, size)."""

@@ -129,11 +129,13 @@ def test_shipped_checkpoints_go_on_loading(name, mini, cartpole, tmp_path):
     agent = DreamerAgent(run.agent, cartpole, 1, 64, device="cpu")
     agent.load(path)
     assert np.isfinite(act(agent)).all()
+    if name == "scratch":  # made before its frames were standardised
+        assert (agent._acting.transform.std == 1).all()
+        assert (agent._acting.transform.mean == 0).all()
     agent.save(tmp_path / "again.safetensors")
-    assert (
-        checkpoints.read(tmp_path / "again.safetensors")[0].keys()
-        == checkpoints.read(path)[0].keys()
-    )
+    again, before = (checkpoints.read(p)[0] for p in (tmp_path / "again.safetensors", path))
+    new = {"transform.mean", "transform.std"} if name == "scratch" else set()
+    assert again.keys() == before.keys() | new
 
 
 def test_options_of_the_encoder_must_be_those_of_the_checkpoint(cartpole, tmp_path, vit):
