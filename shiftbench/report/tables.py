@@ -14,6 +14,9 @@ from shiftbench.specs import CLEAN, LEVELS
 #: Shown apart, never averaged with the single families.
 APART = "combined"
 
+#: The level that plots of one level show, where it was played; see `hardest`.
+COMPARED = "severe"
+
 #: Measured coverage of the 95 % intervals under which a report warns.
 LEAST_COVERAGE = 0.90
 
@@ -295,6 +298,12 @@ def by_family(rows: pd.DataFrame) -> pd.DataFrame:
     clean = table[table["level"] == CLEAN].set_index(["agent", "task"])["score"]
     table = table.join(clean.rename("clean_score"), on=["agent", "task"])
     return table[list(FAMILIES)].reset_index(drop=True)
+
+
+def hardest(board: pd.DataFrame) -> str:
+    """Return the level at which agents are compared: severe, else the last of the board's."""
+    levels = order(board)
+    return COMPARED if COMPARED in levels else levels[-1]
 
 
 def order(table: pd.DataFrame) -> list[str]:
