@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from shiftbench.report.tables import Runs
     from shiftbench.specs import Task
 
 
@@ -24,6 +25,7 @@ class Report(NamedTuple):
         families: mean return and score for each agent, task, family and level.
         comparisons: every two agents at every level.
         missing: one line for each thing that does not count since something of it is missing.
+        runs: agent → level → what counts, see `shiftbench.report.tables.complete`.
     """
 
     board: pd.DataFrame
@@ -32,6 +34,7 @@ class Report(NamedTuple):
     families: pd.DataFrame
     comparisons: pd.DataFrame
     missing: list[str]
+    runs: dict[str, dict[str, Runs]]
 
 
 def compute(rows: pd.DataFrame, seed: int = 0) -> Report:
@@ -46,15 +49,16 @@ def compute(rows: pd.DataFrame, seed: int = 0) -> Report:
     """
     from shiftbench.report import pairs, tables
 
-    board, missing = tables.leaderboard(rows, seed)
-    against = pairs.compare(rows, list(board["agent"].unique()), tables.order(board))
+    complete = tables.complete(rows)
+    board, missing = tables.leaderboard(rows, seed, complete)
+    against = pairs.compare(rows, list(board["agent"].unique()), tables.order(board), complete)
     board.attrs["notes"] = [
         *(f"missing: {line}" for line in missing),
         *tables.remarks(rows, board),
         *pairs.remarks(against),
     ]
     parts = [tables.breakdown(rows, column, seed) for column in ("family", "task")]
-    return Report(board, *parts, tables.by_family(rows), against, missing)
+    return Report(board, *parts, tables.by_family(rows), against, missing, complete[0])
 
 
 def build(
@@ -86,7 +90,7 @@ def build(
     from shiftbench.report import markup, plots
 
     found = compute(rows, seed)
-    figures = draw(found, rows, curves)
+    figures = draw(found, curves)
     written = {
         "leaderboard": found.board,
         "by_family": found.by_family,
@@ -115,9 +119,9 @@ def build(
     return found.board
 
 
-def draw(found: Report, rows: pd.DataFrame, curves: pd.DataFrame | None) -> dict[str, Figure]:
+def draw(found: Report, curves: pd.DataFrame | None) -> dict[str, Figure]:
     """Return the plots by name; ``curves`` as in `build`."""
-    from shiftbench.report import plots, tables
+    from shiftbench.report import plots
 
     agents = list(dict.fromkeys([*found.board["agent"], *found.families["agent"]]))
     shown = {
@@ -128,8 +132,7 @@ def draw(found: Report, rows: pd.DataFrame, curves: pd.DataFrame | None) -> dict
         return shown
     from shiftbench.report import figures
 
-    runs, _ = tables.complete(rows[rows["family"] != tables.APART])
-    return shown | figures.draw(found.board, found.by_family, found.comparisons, runs, curves)
+    return shown | figures.draw(found, curves)
 
 
 def render_table(board: pd.DataFrame) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from shiftbench.report import Report
+
 #: Scores at which a performance profile is drawn, and draws of its band.
 PROFILE, DRAWS = 101, 500
 #: Episodes of a training that are averaged in its curve.
@@ -30,28 +32,19 @@ SMOOTH = 5
 BANDS = 5
 
 
-def draw(
-    board: pd.DataFrame,
-    families: pd.DataFrame,
-    comparisons: pd.DataFrame,
-    runs: dict[str, dict[str, Runs]],
-    curves: pd.DataFrame,
-) -> dict[str, Figure]:
-    """Return the plots that these data have something for, by name.
+def draw(found: Report, curves: pd.DataFrame) -> dict[str, Figure]:
+    """Return the plots that there is something for, by name.
 
     Args:
-        board: `shiftbench.report.tables.leaderboard`.
-        families: `shiftbench.report.tables.breakdown` by family.
-        comparisons: `shiftbench.report.pairs.compare`.
-        runs: `shiftbench.report.tables.complete`.
+        found: all tables.
         curves: `shiftbench.report.curves.read`.
     """
-    agents = list(board["agent"].unique())
-    level = hardest(board)
+    agents = list(found.board["agent"].unique())
+    level, runs = hardest(found.board), found.runs
     shown = {
-        "retention": lambda: retention(families, agents, level),
+        "retention": lambda: retention(found.by_family, agents, level),
         "profiles": lambda: profiles(runs, agents, list(dict.fromkeys([CLEAN, level]))),
-        "improvement": lambda: improvement(comparisons, agents, level),
+        "improvement": lambda: improvement(found.comparisons, agents, level),
         "clean_against_shifted": lambda: scatter(runs, agents, level),
         "curves": lambda: training(curves, agents),
     }
