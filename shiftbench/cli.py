@@ -408,17 +408,44 @@ def certify(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, states
 @click.option("--tasks-dir", type=PATH, multiple=True, help="Folder with further task files.")
 @anchors_option
 @click.option("--out", type=PATH, default=Path("report"), show_default=True)
+@click.option(
+    "--html",
+    type=PATH,
+    metavar="DIR",
+    help="Write the report as a page as well, DIR/index.html, which needs no network.",
+)
 @json_option
 def report_(runs: tuple[Path, ...], tasks_dir: tuple, anchors_file: Path | None, out: Path,
-            as_json: bool) -> None:  # fmt: skip
+            html: Path | None, as_json: bool) -> None:  # fmt: skip
     """Turn rows (CSV files, folders, globs; default: runs) into a leaderboard and plots."""
-    from shiftbench import report, results, specs
+    from shiftbench import files, report, results, specs
+    from shiftbench.report import curves
 
+    runs = runs or (Path("runs"),)
     known = specs.load_tasks(tuple(tasks_dir))
-    scales = specs.load_scales(anchors_file) if anchors_file else {}
-    board = report.build(results.read_rows(runs or (Path("runs"),), known, scales), out)
+    rows = results.read_rows(runs, known, specs.load_scales(anchors_file) if anchors_file else {})
+    if html:
+        files.check_writable(html, "--html")
+    board = report.build(rows, out, curves=curves.read(runs, rows), html=html, tasks=known)
     click.echo(report.to_json(board) if as_json else report.render_table(board))
-    click.echo(f"tables and plots: {out}", err=True)
+    page = f"  page: {html / 'index.html'}" if html else ""
+    click.echo(f"tables and plots: {out}{page}", err=True)
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, type=PATH)
+@click.option("--tasks-dir", type=PATH, multiple=True, help="Folder with further task files.")
+@anchors_option
+@click.option("--out", type=PATH, default=Path("export"), show_default=True)
+def export(runs: tuple[Path, ...], tasks_dir: tuple, anchors_file: Path | None, out: Path) -> None:
+    """Write rows as Parquet and the tables as JSON, with a published JSON Schema."""
+    from shiftbench import results, specs
+    from shiftbench.report import export
+
+    scales = specs.load_scales(anchors_file) if anchors_file else {}
+    rows = results.read_rows(runs or (Path("runs"),), specs.load_tasks(tasks_dir), scales)
+    for path in export.write(rows, out):
+        click.echo(path)
 
 
 @cli.command()

@@ -71,9 +71,19 @@ def contact_sheet(
     Returns:
         An RGB image, frames enlarged by a whole factor.
     """
-    rows, columns, films = _films(task, suite, shifts, episode, steps)
     title = f"{task.name}-v{task.version}, suite {suite.id}, episode {episode}, step {steps}"
-    return _grid(title, rows, columns, [[_at(film, steps) for film in row] for row in films])
+    return _grid(title, *moments(task, suite, shifts, episode=episode, steps=steps))
+
+
+def moments(
+    task: Task, suite: Suite, shifts: Sequence[Shift], *, episode: int = 0, steps: int = STEPS
+) -> tuple[list[str], list[str], list[list[np.ndarray | None]]]:
+    """Return what `contact_sheet` shows: names of the rows, names of the columns, and the frames.
+
+    A frame is uint8 (H, W, 3), or None where a family lacks a level.
+    """
+    rows, columns, films = _films(task, suite, shifts, episode, steps)
+    return rows, columns, [[_at(film, steps) for film in row] for row in films]
 
 
 def clip(

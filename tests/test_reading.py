@@ -1,6 +1,7 @@
 """Files of every schema, files of others, and files that would hurt."""
 
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -151,8 +152,8 @@ def test_duplicates_far_apart_name_both_rows(tmp_path):
 # -- validate -------------------------------------------------------------------------------------
 
 
-def problems(path):
-    return rules.problems([path], specs.load_suites(), specs.load_tasks())
+def problems(*paths):
+    return rules.problems(paths, specs.load_suites(), specs.load_tasks())
 
 
 def full(path):
@@ -220,11 +221,36 @@ def test_the_command_says_what_is_wrong(tmp_path, call):
     )
 
 
-@pytest.mark.parametrize(
-    "file",
-    sorted((REPOSITORY / "results").glob("*-v*/episodes.csv"))
-    or [pytest.param(None, marks=pytest.mark.skip(reason="results/ holds no rows"))],
-    ids=lambda file: str(file and file.parent.name),
-)
-def test_what_is_published_is_valid(file):
-    assert problems(file)[1] == []
+def published(folder):
+    """Return the row files of a suite's results: every CSV that results/README.md calls no table.
+
+    A lab's file may have any name, and a heading that makes it no file of rows must not hide it.
+    """
+    layout = (REPOSITORY / "results" / "README.md").read_text().split("```")[1]
+    tables = set(re.findall(r"\w+\.csv", layout)) - {"episodes.csv"}
+    return [
+        path
+        for path in sorted(folder.rglob("*.csv"))
+        if "checkpoints" not in path.parts and path.name not in tables
+    ]
+
+
+SUITES = [path for path in sorted((REPOSITORY / "results").glob("*-v*")) if published(path)]
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda path: path.name)
+def test_what_is_published_is_valid(suite):
+    # All files of a suite at once: they must go together.
+    assert problems(*published(suite))[1] == []
+
+
+def test_files_of_labs_are_found_whatever_their_name(tmp_path):
+    shutil.copy(SUITES[0] / "episodes.csv", tmp_path / "episodes.csv")
+    assert problems(*published(tmp_path))[1] == []
+    (tmp_path / "leaderboard.csv").write_text("rank,agent\n")
+    (tmp_path / "mylab-mine.csv").write_text("agent,task\n")
+    with pytest.raises(ShiftBenchError, match=r"mylab-mine.csv: missing columns"):
+        problems(*published(tmp_path))
+    rows = full(tmp_path / "mylab-mine.csv").assign(gl="", agent="mine")
+    rows.to_csv(tmp_path / "mylab-mine.csv", index=False)
+    assert "mylab-mine.csv, row 2: 'gl' is empty" in " ".join(problems(*published(tmp_path))[1])

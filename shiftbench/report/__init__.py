@@ -4,57 +4,107 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shiftbench.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
+
+    from shiftbench.report.tables import Runs
+    from shiftbench.specs import Task
 
 
-def build(rows: pd.DataFrame, out: Path, seed: int = 0) -> pd.DataFrame:
+class Report(NamedTuple):
+    """What a report says, as tables; ``results/README.md`` documents their columns.
+
+    Attributes:
+        board: the leaderboard; ``board.attrs["notes"]`` says what a reader should know.
+        by_family, by_task: a leaderboard for each, named in the first column.
+        families: mean return and score for each agent, task, family and level.
+        comparisons: every two agents at every level.
+        missing: one line for each thing that does not count since something of it is missing.
+        runs: agent → level → what counts, see `shiftbench.report.tables.complete`.
+    """
+
+    board: pd.DataFrame
+    by_family: pd.DataFrame
+    by_task: pd.DataFrame
+    families: pd.DataFrame
+    comparisons: pd.DataFrame
+    missing: list[str]
+    runs: dict[str, dict[str, Runs]]
+
+
+def compute(rows: pd.DataFrame, seed: int = 0) -> Report:
+    """Compute all tables.
+
+    Args:
+        rows: what `shiftbench.results.read_rows` returns.
+        seed: of the bootstrap.
+
+    Raises:
+        ShiftBenchError: not one run is complete.
+    """
+    from shiftbench.report import pairs, tables
+
+    complete = tables.complete(rows)
+    board, missing = tables.leaderboard(rows, seed, complete)
+    against = pairs.compare(rows, list(board["agent"].unique()), tables.order(board), complete)
+    board.attrs["notes"] = [
+        *(f"missing: {line}" for line in missing),
+        *tables.remarks(rows, board),
+        *pairs.remarks(against),
+    ]
+    parts = [tables.breakdown(rows, column, seed) for column in ("family", "task")]
+    return Report(board, *parts, tables.by_family(rows), against, missing, complete[0])
+
+
+def build(
+    rows: pd.DataFrame,
+    out: Path,
+    seed: int = 0,
+    *,
+    curves: pd.DataFrame | None = None,
+    html: Path | None = None,
+    tasks: dict[str, Task] | None = None,
+) -> pd.DataFrame:
     """Write the tables (CSV, Markdown, LaTeX) and the plots to ``out``.
 
     Args:
         rows: what `shiftbench.results.read_rows` returns.
         out: folder, made if missing.
         seed: of the bootstrap.
+        curves: what `shiftbench.report.curves.read` returns; None draws the two plots that every
+            run gets, and no others.
+        html: folder for ``index.html``, the same as a page.
+        tasks: which the page's gallery can draw; the shipped ones by default.
 
     Returns:
         The leaderboard; notes on what is missing are in ``board.attrs["notes"]``.
 
     Raises:
-        ShiftBenchError: not one run is complete, or ``out`` cannot be written.
+        ShiftBenchError: not one run is complete, or a folder cannot be written.
     """
-    from shiftbench.report import markup, pairs, plots, tables
+    from shiftbench.report import markup, plots
 
-    board, missing = tables.leaderboard(rows, seed)
-    board.attrs["notes"] = [f"missing: {line}" for line in missing] + tables.remarks(rows, board)
-    families = tables.by_family(rows)
-    agents = list(dict.fromkeys([*board["agent"], *families["agent"]]))
-    against = pairs.compare(rows, list(board["agent"].unique()), tables.order(board))
-    board.attrs["notes"] += pairs.remarks(against)
-    parts = {column: tables.breakdown(rows, column, seed) for column in ("family", "task")}
-    figures = {
-        "score_by_level": plots.score_by_level(board),
-        "families": plots.families(families, agents),
-    }
+    found = compute(rows, seed)
+    figures = draw(found, curves)
     written = {
-        "leaderboard": board,
-        "by_family": parts["family"],
-        "by_task": parts["task"],
-        "families": families,
-        "comparisons": against,
+        "leaderboard": found.board,
+        "by_family": found.by_family,
+        "by_task": found.by_task,
+        "families": found.families,
+        "comparisons": found.comparisons,
     }
     for name, table in written.items():
         with replacing(out / f"{name}.csv") as path:
-            names = table.select_dtypes(["object", "str"]).columns
-            table.assign(**{n: table[n].map(markup.spreadsheet) for n in names}).to_csv(
-                path, index=False
-            )
+            markup.quoted(table).to_csv(path, index=False)
+    parts = {"family": found.by_family, "task": found.by_task}
     for suffix, text in (
-        ("md", _markdown(board, parts, against)),
-        ("tex", markup.latex_table(board)),
+        ("md", _markdown(found.board, parts, found.comparisons)),
+        ("tex", markup.latex_table(found.board)),
     ):
         with replacing(out / f"leaderboard.{suffix}") as path:
             path.write_text(text, encoding="utf-8")
@@ -62,7 +112,27 @@ def build(rows: pd.DataFrame, out: Path, seed: int = 0) -> pd.DataFrame:
         for suffix in ("png", "svg"):
             with replacing(out / f"{name}.{suffix}") as path:
                 plots.save(figure, path, suffix)
-    return board
+    if html is not None:
+        from shiftbench.report import page
+
+        page.write(found, rows, figures, html, curves=curves, tasks=tasks)
+    return found.board
+
+
+def draw(found: Report, curves: pd.DataFrame | None) -> dict[str, Figure]:
+    """Return the plots by name; ``curves`` as in `build`."""
+    from shiftbench.report import plots
+
+    agents = list(dict.fromkeys([*found.board["agent"], *found.families["agent"]]))
+    shown = {
+        "score_by_level": plots.score_by_level(found.board),
+        "families": plots.families(found.families, agents),
+    }
+    if curves is None:
+        return shown
+    from shiftbench.report import figures
+
+    return shown | figures.draw(found, curves)
 
 
 def render_table(board: pd.DataFrame) -> str:

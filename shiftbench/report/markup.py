@@ -36,6 +36,12 @@ def spreadsheet(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
+def quoted(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose names are safe in a spreadsheet, see `spreadsheet`."""
+    names = table.select_dtypes(["object", "str"]).columns
+    return table.assign(**{name: table[name].map(spreadsheet) for name in names})
+
+
 def cells(board: pd.DataFrame) -> Table:
     """Return headings and text cells of a leaderboard as people read it: agents × levels."""
     levels = order(board)

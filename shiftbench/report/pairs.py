@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from shiftbench import stats
-from shiftbench.report.tables import APART, complete, group_of
+from shiftbench.report.tables import complete, group_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from shiftbench.report.tables import Complete
 
 #: Columns of comparisons.csv; ``results/README.md`` documents them.
 COMPARISONS = (
@@ -19,15 +21,21 @@ COMPARISONS = (
 )  # fmt: skip
 
 
-def compare(rows: pd.DataFrame, agents: Sequence[str], levels: Sequence[str]) -> pd.DataFrame:
+def compare(
+    rows: pd.DataFrame,
+    agents: Sequence[str],
+    levels: Sequence[str],
+    found: Complete | None = None,
+) -> pd.DataFrame:
     """Return one line for each level and pair of agents, on the tasks that both have.
 
     Args:
         rows: what `shiftbench.results.read_rows` returns.
         agents: in the order of the leaderboard: the first of a pair stands above the second.
         levels: by severity.
+        found: what `shiftbench.report.tables.complete` says of the rows, where that is known.
     """
-    runs, _ = complete(rows[rows["family"] != APART])
+    runs, _ = found or complete(rows)
     lines = []
     for level in levels:
         for one, other in combinations(agents, 2):

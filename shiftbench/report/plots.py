@@ -6,10 +6,11 @@ imports it.
 
 from __future__ import annotations
 
+import io
 import re
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import seaborn as sns
@@ -29,6 +30,8 @@ DPI = 200
 #: Of seaborn's colour-blind palette, without the yellow that is faint on white.
 COLOURS = [sns.color_palette("colorblind")[index] for index in (0, 1, 2, 3, 4, 5, 9, 7)]
 MARKERS = "osD^vPX*"
+#: Greys of letters and lines, and what a page in dark colours has in their place.
+INKS = (("#262626", "#e6e9ed"), ("#595959", "#9aa5b1"), ("#cccccc", "#3d4651"))
 #: Panels side by side in the plot of the families.
 PANELS = 3
 #: From this score on the plot shows the reference as well.
@@ -59,10 +62,7 @@ def score_by_level(board: pd.DataFrame) -> Figure:
     """
     levels = order(board)
     agents = list(board["agent"].unique())
-    labels = [_wrapped(agent, 66) for agent in agents]
-    longest = max(len(line) for label in labels for line in label.split("\n"))
-    columns = max(1, min(len(agents), 72 // (longest + 7)))
-    key_lines = sum(label.count("\n") + 1 for label in labels) / columns
+    labels, columns, key_lines = _key(agents)
     with _style("whitegrid"):
         figure = Figure(figsize=(WIDTH, 3.2 + 0.2 * key_lines), layout="constrained")
         axes = figure.subplots()
@@ -75,13 +75,11 @@ def score_by_level(board: pd.DataFrame) -> Figure:
                 np.array([levels.index(level) for level in own["level"]]) + offset,
                 own["score"],
                 yerr=[own["score"] - own["low"], own["high"] - own["score"]],
-                marker=MARKERS[index % len(MARKERS)],
                 markersize=5.5,
                 capsize=3,
                 linewidth=1.6,
-                linestyle="-" if index < len(COLOURS) else "--",
-                color=COLOURS[index % len(COLOURS)],
                 label=labels[index],
+                **_look(index),
             )
         axes.margins(y=0.08)
         _anchor(axes, 0.0, "random")
@@ -151,7 +149,7 @@ def families(table: pd.DataFrame, agents: Sequence[str]) -> Figure:
                     column + 0.5,
                     line + 0.5,
                     "–" if np.isnan(value) else f"{value:.0f}",
-                    color="white" if dark else "black",
+                    color="0.15" if np.isnan(value) else "white" if dark else "black",
                     fontsize="small",
                     ha="center",
                     va="center",
@@ -171,6 +169,42 @@ def save(figure: Figure, path: Path, kind: str) -> None:
     metadata = {"Software": None} if kind == "png" else {"Date": None}
     with _style("white"):
         figure.savefig(path, format=kind, dpi=DPI, metadata=metadata)
+
+
+def themed(figure: Figure) -> str:
+    """Return a figure as SVG for a page: no background, and letters and lines follow its theme.
+
+    The reader's preference for light or dark counts, also where the SVG is the source of an image.
+    """
+    buffer = io.StringIO()
+    with _style("white"):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    light, dark = (
+        ";".join(f"--c{place}:{pair[theme]}" for place, pair in enumerate(INKS)) for theme in (0, 1)
+    )
+    for place, (ink, _) in enumerate(INKS):
+        svg = svg.replace(ink, f"var(--c{place})")
+    rules = f"svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}"
+    head, mark, rest = svg.partition("<defs>")
+    return f"{head}<style>{rules}</style>{mark}{rest}"
+
+
+def _key(agents: Sequence[str]) -> tuple[list[str], int, float]:
+    """Return the labels of a key above a plot, in how many columns they fit, and its lines."""
+    labels = [_wrapped(agent, 66) for agent in agents]
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    columns = max(1, min(len(agents), 72 // (longest + 7)))
+    return labels, columns, sum(label.count("\n") + 1 for label in labels) / columns
+
+
+def _look(index: int) -> dict[str, Any]:
+    """Return colour, marker and line of the agent of that place on the leaderboard."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": "-" if index < len(COLOURS) else "--",
+    }
 
 
 def _anchor(axes, score: float, name: str) -> None:

@@ -14,6 +14,9 @@ from shiftbench.specs import CLEAN, LEVELS
 #: Shown apart, never averaged with the single families.
 APART = "combined"
 
+#: The level that plots of one level show, where it was played; see `hardest`.
+COMPARED = "severe"
+
 #: Measured coverage of the 95 % intervals under which a report warns.
 LEAST_COVERAGE = 0.90
 
@@ -30,9 +33,13 @@ FAMILIES = (
 
 #: (task, training seed) → score of each episode, averaged over the families.
 Runs = dict[tuple[str, int], pd.Series]
+#: Agent → level → runs that are complete, and a line for each thing that is missing.
+Complete = tuple[dict[str, dict[str, Runs]], list[str]]
 
 
-def leaderboard(rows: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
+def leaderboard(
+    rows: pd.DataFrame, seed: int = 0, found: Complete | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """Compute one line for each agent and level.
 
     Per level: a run's episodes are averaged over its families (equal weight), then the IQM is taken
@@ -42,6 +49,7 @@ def leaderboard(rows: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, list[s
     Args:
         rows: what `shiftbench.results.read_rows` returns.
         seed: of the bootstrap.
+        found: what `complete` says of them, where that is known already.
 
     Returns:
         The leaderboard: agents with more tasks × levels first, then by falling overall number, then
@@ -50,7 +58,7 @@ def leaderboard(rows: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, list[s
     Raises:
         ShiftBenchError: not one run is complete.
     """
-    return _board(rows[rows["family"] != APART], seed)
+    return _board(rows[rows["family"] != APART], seed, found or complete(rows))
 
 
 def breakdown(rows: pd.DataFrame, column: str, seed: int = 0) -> pd.DataFrame:
@@ -66,7 +74,7 @@ def breakdown(rows: pd.DataFrame, column: str, seed: int = 0) -> pd.DataFrame:
         else:
             own &= rows["family"] != APART
         try:
-            board, _ = _board(rows[own], seed)
+            board, _ = _board(rows[own], seed, _complete(rows[own]))
         except ShiftBenchError:
             continue
         board.insert(0, column, name)
@@ -74,12 +82,16 @@ def breakdown(rows: pd.DataFrame, column: str, seed: int = 0) -> pd.DataFrame:
     return pd.concat(parts) if parts else pd.DataFrame(columns=[column, *LEADERBOARD])
 
 
-def complete(rows: pd.DataFrame) -> tuple[dict[str, dict[str, Runs]], list[str]]:
-    """Return the complete runs of every agent at every level, and a line for what is missing.
+def complete(rows: pd.DataFrame) -> Complete:
+    """Return the runs that count in the leaderboard of all rows, `APART` left out.
 
     Returns:
-        Agent → level → runs, by name of the agent and by severity.
+        Agent → level → runs, by name of the agent and by severity; and what is missing.
     """
+    return _complete(rows[rows["family"] != APART])
+
+
+def _complete(rows: pd.DataFrame) -> Complete:
     rows = rows[["agent", "task", "family", "level", "severity", "train_seed", "episode", "score"]]
     tasks = set(rows["task"].unique())
     families = {str(level): set(own.unique()) for level, own in rows.groupby("level")["family"]}
@@ -105,9 +117,9 @@ def complete(rows: pd.DataFrame) -> tuple[dict[str, dict[str, Runs]], list[str]]
     return found, missing
 
 
-def _board(rows: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:
+def _board(rows: pd.DataFrame, seed: int, complete_: Complete) -> tuple[pd.DataFrame, list[str]]:
     severities = rows.groupby("level")["severity"].first().to_dict()
-    found, missing = complete(rows)
+    found, missing = complete_
     lines: list[dict[str, Any]] = []
     for agent, runs in found.items():
         lines += _agent_lines(agent, runs, severities, seed)
@@ -295,6 +307,12 @@ def by_family(rows: pd.DataFrame) -> pd.DataFrame:
     clean = table[table["level"] == CLEAN].set_index(["agent", "task"])["score"]
     table = table.join(clean.rename("clean_score"), on=["agent", "task"])
     return table[list(FAMILIES)].reset_index(drop=True)
+
+
+def hardest(board: pd.DataFrame) -> str:
+    """Return the level at which agents are compared: severe, else the last of the board's."""
+    levels = order(board)
+    return COMPARED if COMPARED in levels else levels[-1]
 
 
 def order(table: pd.DataFrame) -> list[str]:

@@ -418,7 +418,11 @@ assert not heavy, heavy
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split()[:2] == ["1", "good"]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES | {
+        f"{name}.{suffix}"
+        for name in ("retention", "profiles", "improvement", "clean_against_shifted")
+        for suffix in ("png", "svg")
+    }
 
 
 def test_the_command_refuses_bad_rows_in_one_line(tmp_path):
