@@ -356,7 +356,7 @@ class DreamerAgent(Agent):
 
 
 def _unstandardized(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return what of ``state`` files may lack that were made before `cnn` saw standardised frames."""
+    """Return what files lack that are older than the standardised frames of `cnn`."""
     none = {"mean": torch.zeros_like, "std": torch.ones_like}
     return {
         f"{prefix}transform.{name}": like(state[f"{prefix}transform.{name}"])

@@ -16,7 +16,7 @@ from shiftbench.errors import ShiftBenchError
 #: many, which costs twice the time here; a larger last stage makes up for the parameters.
 DEPTH, MULTIPLES = 16, (1, 2, 4, 6)
 #: Mean and deviation of red, green and blue over random clean episodes of the ten tasks of suite
-#: ``core``. Their frames are dark and even: without this the first layers see little but a constant.
+#: ``core``. Their frames are dark and even: else the first layers see little but a constant.
 MEAN, STD = (0.185, 0.263, 0.343), (0.128, 0.089, 0.078)
 #: Modules of one stage: convolution, normalisation, activation.
 _STAGE = 3
