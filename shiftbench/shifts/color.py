@@ -36,15 +36,15 @@ class Color(GradedFamily):
     table: ClassVar = {
         # RGB ± this, uniform, of a range of 1. Distracting Control Suite (Stone et al. 2021, arXiv
         # 2101.02722): 0.1, 0.2, 0.3 for easy, medium, hard.
-        "rgb": (0.0, 0.105, 0.133, 0.19, 0.24),
+        "rgb": (0.0, 0.105, 0.133, 0.19, 0.228),
         # Standard deviation of a normal offset of RGB. For presets: DMC-GB (Hansen & Wang 2021,
         # arXiv 2011.13389) has 0.10 and 0.18.
         "normal": (0.0, 0.0, 0.0, 0.0, 0.0),
         # Degrees ± this of hue. Ours.
-        "hue": (0.0, 28.0, 40.0, 62.0, 95.0),
+        "hue": (0.0, 28.0, 40.0, 62.0, 87.0),
         # Factors 1 ± this on saturation and value. Ours.
-        "saturation": (0.0, 0.1, 0.2, 0.3, 0.5),
-        "value": (0.0, 0.05, 0.1, 0.15, 0.2),
+        "saturation": (0.0, 0.1, 0.2, 0.3, 0.46),
+        "value": (0.0, 0.05, 0.1, 0.15, 0.19),
         # Share of each range around 0 that is not drawn from, so that levels do not overlap. Ours.
         "least": (0.0, 0.75, 0.75, 0.75, 0.75),
         # Least share that is kept of a thing's distance in RGB from what is behind it, the sky and
