@@ -71,7 +71,7 @@ def test_it_compares_files_of_weights_on_paired_frames(tmp_path):
     text = page.read_text()
     assert text.startswith("before")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "\nold\n" not in text
     assert done.stdout.strip() in text
 
 
