@@ -15,8 +15,8 @@ from shiftbench import augment, encoders, finetune
 from shiftbench.encoders.statistics import RunningStatistics
 from shiftbench.probe import states
 
-#: Width of the readout, frames in a batch, largest learning rate and weight decay. With these all
-#: arms read clean frames well.
+#: Width of the readout, frames in a batch, largest learning rate and weight decay, equal for all
+#: arms. Ours; whether they suffice, the clean frames show.
 HIDDEN, BATCH, RATE, DECAY = 128, 32, 1e-3, 1e-2
 #: Frames that are read at once.
 READ = 128
