@@ -92,9 +92,9 @@ def spec_of(case: Case, folder: Path) -> AgentSpec:
     return AgentSpec("timed", "dreamer", case.encoder, case.mode, weights, options=options)
 
 
-def begin(spec: AgentSpec) -> DreamerAgent:
-    """Return an agent of the real size, ready to learn, on the processor."""
-    agent = DreamerAgent(spec, get_task("cartpole_balance", load_tasks()), 1, SIZE, device="cpu")
+def begin(spec: AgentSpec, device: str = "cpu") -> DreamerAgent:
+    """Return an agent of the real size, ready to learn."""
+    agent = DreamerAgent(spec, get_task("cartpole_balance", load_tasks()), 1, SIZE, device=device)
     agent.begin(0)
     return agent
 

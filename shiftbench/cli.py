@@ -84,6 +84,7 @@ encoder_options = options(
                  help="Side in pixels of a timm model's input; the suite's frames keep theirs."),
     click.option("--encoder-features", help="Features of a timm model: patch, pooled or map."),
     click.option("--finetune-blocks", type=click.IntRange(min=1), help="Last blocks that train."),
+    click.option("--size", help="Size of the agent's networks: xs (default), s, m or l."),
 )  # fmt: skip
 trained_options = options(
     encoder_options,

@@ -39,6 +39,7 @@ def test_every_mode_has_an_agent_and_json_tells_all(call):
     (row,) = json.loads(done.out)
     options = "encoder=timm:test_vit+encoder_features=pooled+encoder_size=96+finetune_blocks=2"
     trained, total = row.pop("trained_parameters"), row.pop("parameters")
+    assert row.pop("agent_parameters") > total
     assert row == {
         "agent": f"pvm-partial+{options}",
         "mode": "partial",
@@ -50,6 +51,7 @@ def test_every_mode_has_an_agent_and_json_tells_all(call):
         "lr_factor": 0.1,
         "features": 64,
         "input_size": 96,
+        "size": "xs",
     }
     assert 0.2 < trained / total < 0.33
 

@@ -139,6 +139,7 @@ def test_a_given_checkpoint_chooses_its_task(mini, tasks, tmp_path):
         {"finetune_blocks": 3},
         {"encoder_weights": True},
         {"augment": "shift"},
+        {"size": "m"},
     ],
     ids=str,
 )

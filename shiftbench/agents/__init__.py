@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from shiftbench.errors import ShiftBenchError
+from shiftbench.errors import ShiftBenchError, unknown
 from shiftbench.registry import ALGORITHMS, ENCODERS, Registry
 from shiftbench.specs import AgentSpec
 
@@ -35,7 +35,7 @@ AGENTS = Registry(
 )
 
 #: Overrides that become options under their own name, in the order of their flags.
-PLAIN_OVERRIDES = ("finetune_blocks", "encoder_size", "encoder_features", "augment")
+PLAIN_OVERRIDES = ("finetune_blocks", "encoder_size", "encoder_features", "augment", "size")
 OVERRIDES = ("encoder", "encoder_weights", *PLAIN_OVERRIDES)
 
 
@@ -48,6 +48,7 @@ def resolve(
     encoder_size: int | None = None,
     encoder_features: str | None = None,
     augment: str | None = None,
+    size: str | None = None,
 ) -> AgentSpec:
     """Return the named agent with its overrides, which become part of its id.
 
@@ -61,9 +62,10 @@ def resolve(
         encoder_features: which features of a timm model are used, see
             `shiftbench.encoders.timm_models`.
         augment: what happens to training frames.
+        size: of the agent's networks, one of its algorithm's ``sizes``.
 
     Raises:
-        ShiftBenchError: an unknown agent or encoder, or an override that has no effect.
+        ShiftBenchError: an unknown agent, encoder or size, or an override that has no effect.
     """
     spec = AGENTS.get(name, "--agent")
     if not isinstance(spec, AgentSpec):
@@ -110,6 +112,14 @@ def resolve(
         if spec.encoder == "none":
             raise ShiftBenchError(f"--augment {augment}: agent '{name}' learns from no frames")
         options["augment"] = augment
+    if size is not None:
+        sizes = ALGORITHMS.get(spec.algorithm).sizes
+        if not sizes:
+            raise ShiftBenchError(f"--size {size}: agent '{name}' has one size")
+        if size not in sizes:
+            raise unknown("size", size, sizes, "--size")
+        if size != spec.options.get("size", sizes[0]):
+            options["size"] = size
     return msgspec.structs.replace(
         spec,
         encoder=encoder,

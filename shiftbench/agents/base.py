@@ -15,6 +15,7 @@ from shiftbench.errors import ShiftBenchError
 from shiftbench.specs import AgentSpec, Task
 
 if TYPE_CHECKING:
+    from shiftbench import finetune
     from shiftbench.encoders import Encoder
     from shiftbench.envs.pixels import PixelEnv
 
@@ -44,6 +45,8 @@ class Agent:
 
     #: False for agents that need no training and have no checkpoint, such as `random`.
     trainable = True
+    #: The names of its sizes, the default first; none where there is nothing to choose.
+    sizes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -56,6 +59,30 @@ class Agent:
     ) -> None:
         self.spec, self.task, self.action_dim = spec, task, action_dim
         self.image_size, self.seed, self.device = image_size, seed, device
+
+    @classmethod
+    def encoder_depth(cls, spec: AgentSpec) -> int | None:
+        """Return ``depth`` of `shiftbench.encoders.build` for such an agent."""
+        return None
+
+    @classmethod
+    def parameters(
+        cls, spec: AgentSpec, encoder: Encoder, plan: finetune.Plan, image_size: int
+    ) -> int | None:
+        """Return how many parameters such an agent has, those of its encoder among them.
+
+        Copies of networks are not counted, and actions have one dimension.
+
+        Args:
+            spec: the agent.
+            encoder: its encoder, with adapters where it has some.
+            plan: which parts of the encoder train.
+            image_size: height and width of the frames in pixels.
+
+        Returns:
+            the number, None where it is not known.
+        """
+        return None
 
     def train(
         self,

@@ -16,8 +16,10 @@ from shiftbench import augment, checkpoints, encoders, finetune, seeding
 from shiftbench.agents.base import Agent
 from shiftbench.agents.base_weights import BaseWeights
 from shiftbench.agents.networks import (
+    SIZES,
     ActingModel,
     Config,
+    configured,
     images,
     mode_one_hot,
     sample_one_hot,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from shiftbench.encoders.cut import Cut
     from shiftbench.envs.pixels import PixelEnv
     from shiftbench.replay import Replay
+    from shiftbench.specs import AgentSpec
 
 #: What stands before the names of the encoder's tensors in the whole model.
 _ENCODER = "acting.encoder."
@@ -76,14 +79,28 @@ class DreamerPolicy:
 class DreamerAgent(Agent):
     """DreamerV3; see `shiftbench.agents.world_model` and ``docs/dreamer.md``."""
 
+    sizes = tuple(SIZES)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.device = _device(self.device)
-        overrides = {k: v for k, v in self.spec.options.items() if k in Config.__struct_fields__}
-        self.config = msgspec.convert(overrides, Config)
+        self.config = configured(self.spec.options)
         self.augmentation = augment.get(self.spec.augment)
         self.train_steps = 0
         self._acting: ActingModel | None = None
+
+    @classmethod
+    def encoder_depth(cls, spec: AgentSpec) -> int:
+        return configured(spec.options).encoder_depth
+
+    @classmethod
+    def parameters(
+        cls, spec: AgentSpec, encoder: encoders.Encoder, plan: finetune.Plan, image_size: int
+    ) -> int:
+        with torch.device("meta"):  # nothing but shapes
+            model = DreamerModel(encoder, plan, 1, image_size, configured(spec.options), 1)
+        slow = sum(p.numel() for p in model.slow_critic.parameters())
+        return sum(p.numel() for p in model.parameters()) - slow
 
     # -- acting ----------------------------------------------------------------------------------
 
@@ -120,6 +137,9 @@ class DreamerAgent(Agent):
         if self.spec.augment == "none":
             # So that runs and files from before there was a choice stay equal to this one.
             del agent["augment"]
+        config = msgspec.to_builtins(self.config)
+        if self.config.encoder_depth == Config().encoder_depth:
+            del config["encoder_depth"]  # likewise
         return {
             "agent": agent,
             "task": self.task.name,
@@ -128,7 +148,7 @@ class DreamerAgent(Agent):
             "image_size": self.image_size,
             "seed": self.seed,
             "train_steps": self.train_steps,
-            "config": msgspec.to_builtins(self.config),
+            "config": config,
             "base_sha256": self._base.sha256,
         }
 
@@ -142,6 +162,7 @@ class DreamerAgent(Agent):
             pretrained=pretrained,
             input_size=options.get("encoder_size"),
             features=options.get("encoder_features"),
+            depth=self.config.encoder_depth,
         )
         plan = finetune.plan(encoder, self.spec.mode, options.get("finetune_blocks"))
         finetune.apply(encoder, plan)

@@ -8,7 +8,9 @@ World Models", arXiv 2301.04104; ``docs/dreamer.md`` lists what equals it and wh
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from msgspec import Struct
@@ -18,6 +20,7 @@ from torchrl.objectives import two_hot_cross_entropy
 
 from shiftbench.encoders.base import Encoder
 from shiftbench.encoders.cut import Cut
+from shiftbench.errors import unknown
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +37,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     blocks: int = 8
     units: int = 128
     layers: int = 2
+    encoder_depth: int = 16
     decoder_channels: tuple[int, int, int] = (48, 32, 32)
     unimix: float = 0.01  # the paper's
     free_nats: float = 1.0  # the paper's
@@ -60,6 +64,42 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     update_every: int = 1
     prefill_env_steps: int = 2000
     replay_capacity: int = 200_000
+
+
+#: What a size of the agent changes, in the manner of the paper's table of model sizes; the first is
+#: `Config` as it stands. ``docs/dreamer.md`` has the numbers of parameters.
+SIZES: dict[str, dict[str, Any]] = {
+    "xs": {},
+    "s": {
+        "belief": 512, "hidden": 192, "units": 192,
+        "encoder_depth": 20, "decoder_channels": (60, 40, 40),
+    },
+    "m": {
+        "belief": 1024, "hidden": 320, "units": 320,
+        "encoder_depth": 32, "decoder_channels": (96, 64, 64),
+    },
+    "l": {
+        "belief": 1536, "hidden": 512, "units": 512,
+        "encoder_depth": 48, "decoder_channels": (144, 96, 96),
+    },
+}  # fmt: skip
+
+
+def configured(options: dict[str, Any]) -> Config:
+    """Return the hyper-parameters of an agent.
+
+    Args:
+        options: those of its spec: ``size``, a key of `SIZES`, and fields of `Config` in place of
+            what the size says; others are not looked at.
+
+    Raises:
+        ShiftBenchError: an unknown size.
+    """
+    size = options.get("size", next(iter(SIZES)))
+    if size not in SIZES:
+        raise unknown("size", size, SIZES, "--size")
+    own = {key: value for key, value in options.items() if key in Config.__struct_fields__}
+    return msgspec.convert({**SIZES[size], **own}, Config)
 
 
 class FeatureNorm(nn.Module):

@@ -2,11 +2,13 @@
 
 A further encoder is one file and one line in `shiftbench.registry.ENCODERS`, or a plugin's entry
 point in the group ``shiftbench.encoders``: a function
-``build(*, weights, image_size, pretrained) -> Encoder`` with the arguments of `build` below.
+``build(*, weights, image_size, pretrained) -> Encoder`` with the arguments of `build` below. One
+that takes ``depth`` as well grows with the agent.
 """
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 from shiftbench.encoders.base import Encoder
@@ -27,6 +29,7 @@ def build(
     pretrained: bool = True,
     input_size: int | None = None,
     features: str | None = None,
+    depth: int | None = None,
 ) -> Encoder:
     """Return a new encoder.
 
@@ -40,6 +43,8 @@ def build(
             default.
         features: for timm models, which of their features are used; see
             `shiftbench.encoders.timm_models`.
+        depth: channels of the first stage, for encoders that come in more than one size; the
+            encoder's own by default.
 
     Raises:
         ShiftBenchError: an unknown name, weights that are missing or do not fit, or an encoder
@@ -60,4 +65,6 @@ def build(
     if input_size is not None or features is not None:
         raise ShiftBenchError(f"encoder '{name}': only timm models take another input size")
     maker = ENCODERS.get(name, "--encoder")
-    return maker(weights=weights, image_size=image_size, pretrained=pretrained)
+    grows = depth is not None and "depth" in inspect.signature(maker).parameters
+    extra = {"depth": depth} if grows else {}
+    return maker(weights=weights, image_size=image_size, pretrained=pretrained, **extra)

@@ -12,9 +12,9 @@ from shiftbench.encoders.base import Encoder
 from shiftbench.encoders.transforms import Standardize
 from shiftbench.errors import ShiftBenchError
 
-#: Channels of the first stage, and of all stages as multiples of it. DreamerV3 starts with twice as
-#: many, which costs twice the time here; a larger last stage makes up for the parameters.
-DEPTH, MULTIPLES = 16, (1, 2, 4, 6)
+#: Channels of all stages as multiples of the first's. DreamerV3 starts with twice as many, which
+#: costs twice the time here; a larger last stage makes up for the parameters.
+MULTIPLES = (1, 2, 4, 6)
 #: Mean and deviation of red, green and blue over random clean episodes of the ten tasks of suite
 #: ``core``. Their frames are dark and even: else the first layers see little but a constant.
 MEAN, STD = (0.185, 0.263, 0.343), (0.128, 0.089, 0.078)
@@ -23,20 +23,25 @@ _STAGE = 3
 
 
 def build(
-    *, weights: Path | None = None, image_size: int = 64, pretrained: bool = False
+    *,
+    weights: Path | None = None,
+    image_size: int = 64,
+    pretrained: bool = False,
+    depth: int = 16,
 ) -> Encoder:
-    """Return four stages of stride 2: 219 thousand parameters, 1536 features at 64 px.
+    """Return four stages of stride 2: by default 219 thousand parameters, 1536 features at 64 px.
 
     Args:
         weights: safetensors file with pre-trained weights.
         image_size: height and width of the frames in pixels.
         pretrained: the caller wants pre-trained weights, of which this encoder has none but those
             in ``weights``.
+        depth: channels of the first stage.
 
     Raises:
         ShiftBenchError: ``pretrained`` without ``weights``, or weights that do not fit.
     """
-    net = DreamerV3ImageEncoder(depth=DEPTH, mults=MULTIPLES).to(memory_format=torch.channels_last)
+    net = DreamerV3ImageEncoder(depth=depth, mults=MULTIPLES).to(memory_format=torch.channels_last)
     digest = ""
     if pretrained:
         if weights is None:

@@ -1,0 +1,176 @@
+"""What an update of our learner takes, beside TorchRL's own parts put together plainly.
+
+    python benchmarks/learner.py [--out docs/performance.md] [--json results.json]
+
+Both learners have the same networks, first weights, trainable parts of the encoder, batches,
+horizons and optimiser (``recipe.py``). They differ in how an update is computed, in the decoder,
+and in that ours stores what frozen blocks give for a frame. TorchRL's learner is timed with its own
+decoder, of the encoder's depth, which is what the goal is about, and with ours, which says what
+the decoder's share of the difference is.
+
+All of a case's learners do updates in turn, block by block, so that whatever else the machine does
+hits all. It is the time of the processor, on one thread, so that it matters little what else that
+is. A ratio is the median over blocks of the ratio within a block. Where there is a CUDA device the
+milliseconds of an update there are said as well; nothing is compiled, on either side.
+
+The exit code is 1 where a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pages
+import torch
+from cache import HELD, begin, fill, replay_of, scratch_folder, seconds
+from recipe import TorchRL
+from tqdm import tqdm
+
+from shiftbench import seeding
+from shiftbench.agents import resolve
+from shiftbench.agents.networks import SIZES, Config
+from shiftbench.errors import ShiftBenchError
+
+#: The agents that are timed, and how many times faster than TorchRL's learner each must be.
+AGENTS = {"scratch": 1.5, "pvm-frozen": 0.0, "pvm-partial": 0.0, "pvm-full": 0.0}
+#: Megabytes for the cache of frozen activations, more than a replay of these few frames has.
+CACHE = 1000
+#: Updates of a case that are timed on a CUDA device, after as many that warm up.
+ON_CUDA = 20
+
+
+def learners(name: str, size: str, folder: Path, device: str) -> dict[str, Callable[[], Any]]:
+    """Return what does one update of each learner; each has networks and a replay of its own."""
+    spec, work = resolve(name, size=size), {}
+    for arm in ("ours", "torchrl", "our decoder"):
+        agent = begin(spec, device)
+        replay = replay_of(agent, folder / arm, HELD, CACHE if arm == "ours" else None)
+        fill(agent, replay, HELD)
+        learner: Any = agent
+        if arm != "ours":
+            learner = TorchRL(agent, agent.model.decoder if arm == "our decoder" else None)
+        rng = seeding.rng(0)
+        work[arm] = lambda learner=learner, replay=replay, rng=rng: learner.learn(replay, rng)
+    return work
+
+
+def measure(name: str, size: str, blocks: int, least: float, folder: Path) -> dict[str, Any]:
+    """Return medians of the seconds of an update of each learner, and the ratios to ours."""
+    work = learners(name, size, folder, "cpu")
+    for once in work.values():  # warms up
+        once()
+    times: dict[str, list[float]] = {arm: [] for arm in work}
+    for _ in tqdm(range(blocks), desc=f"{name} {size}", unit="block", leave=False, disable=None):
+        for arm, once in work.items():
+            times[arm].append(seconds(once, least))
+    ratios = {arm: np.divide(times[arm], times["ours"]) for arm in ("torchrl", "our decoder")}
+    return {
+        "agent": name,
+        "size": size,
+        "goal": AGENTS[name],
+        "seconds": {arm: float(np.median(values)) for arm, values in times.items()},
+        "speedup": float(np.median(ratios["torchrl"])),
+        "speedup_of_blocks": ratios["torchrl"].tolist(),
+        "speedup_with_our_decoder": float(np.median(ratios["our decoder"])),
+    }
+
+
+def milliseconds(name: str, size: str, folder: Path) -> dict[str, float]:
+    """Return the milliseconds of an update of each learner on the CUDA device."""
+    found = {}
+    for arm, once in learners(name, size, folder, "cuda").items():
+        for timed in (False, True):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            for _ in range(ON_CUDA):
+                once()
+            torch.cuda.synchronize()
+            if timed:
+                found[arm] = 1e3 * (time.perf_counter() - start) / ON_CUDA
+    return found
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    head = [
+        "agent and size", "updates/s", "TorchRL", "faster", "goal", "blocks", "with our decoder",
+        "faster",
+    ]  # fmt: skip
+    cuda = "cuda_ms" in rows[0]
+    head += ["CUDA, ms an update", "TorchRL"] if cuda else []
+    lines = []
+    for row in rows:
+        spent, each = row["seconds"], row["speedup_of_blocks"]
+        line = [
+            f"{row['agent']} {row['size']}", f"{1 / spent['ours']:.2f}",
+            f"{1 / spent['torchrl']:.2f}", f"{row['speedup']:.2f}×",
+            f"≥ {row['goal']:g}×" if row["goal"] else "–", f"{min(each):.2f} to {max(each):.2f}",
+            f"{1 / spent['our decoder']:.2f}", f"{row['speedup_with_our_decoder']:.2f}×",
+        ]  # fmt: skip
+        line += [f"{row['cuda_ms'][arm]:.1f}" for arm in ("ours", "torchrl")] if cuda else []
+        lines.append(line)
+    return pages.markdown(head, lines)
+
+
+def missed(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for every goal that is missed."""
+    for row in rows:
+        if row["speedup"] < row["goal"]:
+            yield (
+                f"{row['agent']} {row['size']}: {row['speedup']:.2f} times TorchRL's updates, "
+                f"the goal is {row['goal']:g}"
+            )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--agent", action="append", choices=list(AGENTS),
+                        help="repeatable; default: all")  # fmt: skip
+    parser.add_argument("--size", action="append", choices=list(SIZES),
+                        help="repeatable; default: xs and s")  # fmt: skip
+    parser.add_argument("--blocks", type=int, default=5, help="blocks of each case [5]")
+    parser.add_argument("--seconds", type=float, default=2.0,
+                        help="a learner's in a block, at least one update [2]")  # fmt: skip
+    parser.add_argument("--json", type=Path, help="write all numbers there")
+    parser.add_argument("--out", type=Path, help="a page whose section 'learner' is filled")
+    options = parser.parse_args()
+    if options.blocks < 1 or not options.seconds >= 0.0:
+        parser.error("--blocks must be at least 1, --seconds at least 0")
+    torch.set_num_threads(1)
+    rows = []
+    try:
+        if options.out:
+            pages.check(options.out, "learner")
+        for size in dict.fromkeys(options.size or ("xs", "s")):
+            for name in dict.fromkeys(options.agent or AGENTS):
+                with scratch_folder() as folder:
+                    row = measure(name, size, options.blocks, options.seconds, folder / "cpu")
+                    if torch.cuda.is_available():
+                        row["cuda_ms"] = milliseconds(name, size, folder / "cuda")
+                rows.append(row)
+        machine = pages.machine()
+    except (ShiftBenchError, ValueError) as error:
+        parser.error(str(error))
+    text = (
+        f"{machine}; processor time of one thread, {Config().batch} × {Config().length} frames an "
+        f"update, {options.blocks} blocks.\n\n{table(rows)}"
+    )
+    print(text)
+    if options.out:
+        pages.fill(options.out, "learner", text)
+    if options.json:
+        record = {"machine": machine, "rows": rows}
+        options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    lines = list(missed(rows))
+    print("\n".join(lines), file=sys.stderr, end="\n" if lines else "")
+    return int(bool(lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

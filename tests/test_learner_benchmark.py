@@ -1,0 +1,93 @@
+"""The benchmark of the learner runs and judges; its timings are not judged here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from learner import filled, learn, learner
+
+from shiftbench import seeding
+from shiftbench.specs import AgentSpec
+
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "learner.py"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """The script as a module; ``learner`` is another one here."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    spec = importlib.util.spec_from_file_location("learner_benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_it_times_all_learners_and_fills_the_page(tmp_path):
+    page, numbers = tmp_path / "page.md", tmp_path / "numbers.json"
+    page.write_text("<!-- learner -->\n<!-- /learner -->\n")
+    options = ["--agent", "pvm-frozen", "--size", "xs", "--blocks", "1", "--seconds", "0"]
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *options, "--json", numbers, "--out", page],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(numbers.read_text())["rows"]
+    assert set(row["seconds"]) == {"ours", "torchrl", "our decoder"}
+    assert row["speedup"] == pytest.approx(row["seconds"]["torchrl"] / row["seconds"]["ours"])
+    assert "pvm-frozen xs" in page.read_text()
+
+
+@pytest.mark.parametrize(("encoder", "mode"), [("cnn", "scratch"), ("synth", "partial")])
+def test_torchrl_learns_the_same_with_the_same_parts(benchmark, cartpole, tmp_path, encoder, mode):
+    spec = AgentSpec("any", "dreamer", encoder, mode)
+    sizes = {"batch": 8, "length": 8, "warmup": 1, "belief": 32}
+    ours, theirs = (learner(spec, cartpole, **sizes) for _ in range(2))
+    before = {name: t.clone() for name, t in theirs.model.acting.encoder.state_dict().items()}
+    peer = benchmark.TorchRL(theirs, theirs.model.decoder)
+    replays = [filled(agent, tmp_path / str(i)) for i, agent in enumerate((ours, theirs))]
+    # Only ours puts the mean frame into its decoder.
+    replays[0].mean_frame = lambda: np.full((64, 64, 3), 127.5)
+    wanted, rng = learn(ours, replays[0], 1), seeding.rng(2)
+    found = peer.learn(replays[1], rng)
+    weight = ours.config.image_weight
+    # Latents are drawn, so these are estimates of the same numbers.
+    assert found["loss_model_reco"] == pytest.approx(weight * wanted["image_loss"], rel=0.03)
+    assert found["loss_model_reward"] == pytest.approx(wanted["reward_loss"], rel=0.03)
+    assert found["loss_model_continue"] == pytest.approx(wanted["continuation_loss"], rel=0.2)
+    for _ in range(3):  # the first has learning rate 0
+        peer.learn(replays[1], rng)
+    after = theirs.model.acting.encoder.state_dict()
+    changed = [name for name, tensor in after.items() if not torch.equal(tensor, before[name])]
+    assert changed == list(theirs.model.plan.trainable)
+    assert replays[1].arrays["belief"].any()
+
+
+def test_missed_goals_are_named(benchmark):
+    rows = [
+        {"agent": "a", "size": "xs", "speedup": 1.4, "goal": 1.5},
+        {"agent": "b", "size": "s", "speedup": 1.6, "goal": 1.5},
+        {"agent": "c", "size": "s", "speedup": 0.9, "goal": 0.0},
+    ]
+    assert [line.split(":")[0] for line in benchmark.missed(rows)] == ["a xs"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--blocks", "0"], ["--seconds", "nan"], ["--agent", "random"], ["--out", "nowhere.md"]],
+)
+def test_wrong_options_are_refused(benchmark, monkeypatch, options):
+    monkeypatch.setattr(sys, "argv", ["learner.py", *options])
+    with pytest.raises(SystemExit) as end:
+        benchmark.main()
+    assert end.value.code == 2
