@@ -21,7 +21,7 @@ def locked(folder: Path) -> Iterator[None]:
         ShiftBenchError: another process holds it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    lock = FileLock(_path(folder))
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -32,6 +32,17 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def check_free(folder: Path) -> None:
+    """Raise as `locked` does, and leave nothing behind."""
+    if _path(folder).exists():
+        with locked(folder):
+            pass
+
+
+def _path(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def set_aside(folder: Path) -> Path | None:

@@ -12,7 +12,7 @@ from shiftbench import feature_cache, parallel, progress, trackers
 from shiftbench.errors import ShiftBenchError, Unfinished
 from shiftbench.files import check_writable
 from shiftbench.halt import Halt, Halted
-from shiftbench.locks import locked, set_aside
+from shiftbench.locks import check_free, locked, set_aside
 from shiftbench.plan import POLICY, Run, trained_steps
 from shiftbench.registry import ALGORITHMS
 
@@ -83,8 +83,7 @@ def train(
     todo = [run for run in plan if fresh or trained_steps(run) < steps]
     for run in todo:
         check_writable(run.folder)
-        with locked(run.folder):
-            pass  # refused now, not in some hours
+        check_free(run.folder)  # refused now, not in some hours
     progress.note(
         f"Training plan: {len(todo)} of {len(plan)} runs, up to {steps} environment steps each."
     )
@@ -125,12 +124,13 @@ def _train(
     tracked: dict[str, Any],
 ) -> None:
     """Train one run; with ``send`` it shows nothing and sends the rows of its curve."""
-    with locked(run.folder), ExitStack() as stack:
-        if fresh and (old := set_aside(run.folder)):
-            progress.note(f"{run}: the earlier training is now {old}")
+    with ExitStack() as stack:
         env = make_env(run)
         stack.callback(env.close)
         agent = make_agent(run, env.action_dim, device)
+        stack.enter_context(locked(run.folder))
+        if fresh and (old := set_aside(run.folder)):
+            progress.note(f"{run}: the earlier training is now {old}")
         hear = [] if send is None else [send]
         if any(tracked.values()):
             tracker = trackers.tracking(run, trained_steps(run), **tracked)
