@@ -90,12 +90,17 @@ def train(
     if todo:
         jobs = min(jobs, len(todo))
         expected = _expected(todo, steps, device, cache, halt, jobs, fresh)
-        progress.note(f"Expected: {expected}. Ctrl-C stops; the same command goes on.")
+        how = "--resume in place of --fresh" if fresh else "the same command"
+        progress.note(f"Expected: {expected}. Ctrl-C stops; {how} goes on.")
+    # All at once: what is not begun when the time is over must not pass for done.
+    for run in todo if fresh else ():
+        with locked(run.folder):
+            old = set_aside(run.folder)
+        if old:
+            progress.note(f"{run}: the earlier training is now {old}")
     options = {"eval_every": eval_every, "cache": cache}
     tracked = {"tensorboard": tensorboard, "wandb": wandb}
-    work = partial(
-        _train, steps=steps, device=device, fresh=fresh, options=options, tracked=tracked
-    )
+    work = partial(_train, steps=steps, device=device, options=options, tracked=tracked)
     if jobs > 1:
         _side_by_side(work, todo, steps, halt, jobs)
     else:
@@ -119,7 +124,6 @@ def _train(
     *,
     steps: int,
     device: str,
-    fresh: bool,
     options: dict[str, Any],
     tracked: dict[str, Any],
 ) -> None:
@@ -129,8 +133,6 @@ def _train(
         stack.callback(env.close)
         agent = make_agent(run, env.action_dim, device)
         stack.enter_context(locked(run.folder))
-        if fresh and (old := set_aside(run.folder)):
-            progress.note(f"{run}: the earlier training is now {old}")
         hear = [] if send is None else [send]
         if any(tracked.values()):
             tracker = trackers.tracking(run, trained_steps(run), **tracked)
