@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from shiftbench.agents.base import Agent
 
+#: In the folder of a training: the policy that is scored, and all that going on needs.
+POLICY = "policy.safetensors"
+TRAINING = "training.safetensors"
+
 #: Raised when the meaning of a checkpoint changes; older ones stay loadable, newer are refused.
 SCHEMA = 2
 

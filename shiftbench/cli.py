@@ -1,7 +1,7 @@
 """The command line: parse, call, print. Everything heavy is imported inside the commands.
 
 Data goes to stdout, progress and notes to stderr. Exit codes: 0 done, 1 a check failed, 2 bad input
-or environment, 3 a check could not be made, 130 interrupted.
+or environment, 3 a check could not be made, 4 the time of --max-minutes was over, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,9 @@ from typing import Any
 import click
 
 from shiftbench import __version__
-from shiftbench.errors import ShiftBenchError
+from shiftbench.errors import ShiftBenchError, Unfinished
 from shiftbench.files import replacing
+from shiftbench.halt import Halt
 
 
 class FilePath(click.Path):
@@ -61,6 +63,11 @@ def check_finite(ctx: click.Context, param: click.Parameter, value: float) -> fl
     return value
 
 
+def check_limit(ctx: click.Context, param: click.Parameter, value: float | None) -> float:
+    """Return minutes, infinity where there is no limit."""
+    return math.inf if value is None else check_finite(ctx, param, value)
+
+
 def options(*decorators: Callable) -> Callable:
     """Join options that several commands share into one decorator."""
 
@@ -100,6 +107,15 @@ agent_options = options(
                  callback=check_feature_cache,
                  help="While training: store what frozen blocks give for a frame, on disk, and of "
                       "that at most so many megabytes in memory. It changes the speed alone."),
+)  # fmt: skip
+slice_options = options(
+    click.option("--max-minutes", type=click.FloatRange(0, min_open=True), callback=check_limit,
+                 help="Stop within so many minutes, with all that was done stored; exit code 4."),
+    click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
+                 help="Runs at a time, each in a process of its own."),
+    click.option("--resume/--fresh", default=True, show_default=True,
+                 help="Go on with trainings that were stopped, or begin anew; the earlier one is "
+                      "moved aside, never deleted."),
 )  # fmt: skip
 shift_options = options(
     click.option("--shift", "shifts", multiple=True, default=("all",), show_default=True,
@@ -251,17 +267,32 @@ def doctor(as_json: bool) -> None:
               help="Environment steps in total; a run that has them is left alone.")  # fmt: skip
 @click.option("--eval-every", type=click.IntRange(min=1), default=5000, show_default=True,
               help="Environment steps between evaluations on clean episodes.")  # fmt: skip
+@click.option("--tensorboard", is_flag=True, help="Write each episode's row as TensorBoard events.")
+@click.option("--wandb", metavar="PROJECT", help="Log each episode's row to Weights & Biases.")
+@slice_options
 @out_option
 @json_option
 def train(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, task_names: tuple,
-          steps: int, eval_every: int, out: Path, as_json: bool, **agent: Any) -> None:  # fmt: skip
+          steps: int, eval_every: int, tensorboard: bool, wandb: str | None, max_minutes: float,
+          jobs: int, resume: bool, out: Path, as_json: bool, **agent: Any) -> None:  # fmt: skip
     """Train agents on clean pixels; run it again to go on where it stopped."""
-    from shiftbench import jobs, plan
+    limit = Halt(max_minutes)
+    from shiftbench import jobs as work
+    from shiftbench import plan
 
     chosen, tasks_ = plan.select_tasks(suite, suite_file, tasks_dir, task_names)
     runs = plan.runs(chosen, tasks_, plan.select_agents(names, agent), agent["seeds"], out)
-    paths = jobs.train(
-        runs, steps, agent["device"], eval_every=eval_every, cache=agent["feature_cache"]
+    paths = work.train(
+        runs,
+        steps,
+        agent["device"],
+        eval_every=eval_every,
+        cache=agent["feature_cache"],
+        halt=limit,
+        jobs=jobs,
+        fresh=not resume,
+        tensorboard=tensorboard,
+        wandb=wandb,
     )
     if as_json:
         rows = [
@@ -287,21 +318,25 @@ def train(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, task_nam
               help="Train what has no checkpoint, or an unfinished one, up to so many "
                    "environment steps.")  # fmt: skip
 @click.option("--checkpoint", type=PATH, help="Evaluate this file (one agent, one task, one seed).")
+@slice_options
 @out_option
 @json_option
 def run(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, shifts: tuple,
         backgrounds: Path | None, task_names: tuple, episodes: int | None, steps: int | None,
-        checkpoint: Path | None, out: Path, as_json: bool, **agent: Any) -> None:  # fmt: skip
+        checkpoint: Path | None, max_minutes: float, jobs: int, resume: bool, out: Path,
+        as_json: bool, **agent: Any) -> None:  # fmt: skip
     """Evaluate agents on clean and shifted episodes; write rows, a table and a picture.
 
     Finished cells are not run again.
     """
-    from shiftbench import jobs, plan, report
+    limit = Halt(max_minutes)
+    from shiftbench import jobs as work
+    from shiftbench import plan, report
 
     chosen, tasks_ = plan.select_tasks(suite, suite_file, tasks_dir, task_names)
     wanted = plan.select_shifts(shifts, chosen, backgrounds)
     runs = plan.runs(chosen, tasks_, plan.select_agents(names, agent), agent["seeds"], out)
-    rows = jobs.run(
+    rows = work.run(
         runs,
         wanted,
         episodes=episodes or chosen.episodes,
@@ -311,6 +346,9 @@ def run(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, shifts: tu
         device=agent["device"],
         cache=agent["feature_cache"],
         flags=_where(suite, suite_file, tasks_dir),
+        halt=limit,
+        jobs=jobs,
+        fresh=not resume,
     )
     folder = out / chosen.id / "report"
     board = report.build(rows, folder)
@@ -542,12 +580,13 @@ def validate(files: tuple, suite_file: Path | None, tasks_dir: tuple, as_json: b
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        code = cli.main(arguments, prog_name="shiftbench", standalone_mode=False)
+        code = cli.main(words, prog_name="shiftbench", standalone_mode=False)
     except click.exceptions.Abort:
-        code = _stopped()
+        code = _stopped(words)
     except KeyboardInterrupt:
-        code = _stopped()
+        code = _stopped(words)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = 2
@@ -556,6 +595,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = _failed(f"{error.format_message()} ('{command} --help' says what is valid)")
     except click.ClickException as error:
         code = _failed(error.format_message())
+    except Unfinished as error:
+        code = _unfinished(str(error), words)
     except (ShiftBenchError, OSError) as error:
         code = _failed(str(error))
     sys.exit(code if isinstance(code, int) else 0)
@@ -566,6 +607,20 @@ def _failed(message: str) -> int:
     return 2
 
 
-def _stopped() -> int:
-    click.echo("Stopped; what was finished is kept. The same command goes on from there.", err=True)
+def _unfinished(message: str, words: list[str]) -> int:
+    click.echo(f"Unfinished: {message}. Go on: {_going_on(words)}", err=True)
+    return 4
+
+
+def _stopped(words: list[str]) -> int:
+    how = "The same command goes on from there."
+    if "--fresh" in words:
+        how = f"Go on: {_going_on(words)}"
+    click.echo(f"Stopped; what was finished is kept. {how}", err=True)
     return 130
+
+
+def _going_on(words: list[str]) -> str:
+    """Return the command that goes on with what ``words`` began."""
+    kept = [word for word in words if word not in ("--resume", "--fresh")]
+    return shlex.join(["shiftbench", *kept, "--resume"])

@@ -14,6 +14,10 @@ class ShiftBenchError(Exception):
     """
 
 
+class Unfinished(Exception):
+    """The time that was given is over before the work is done; all that was done is stored."""
+
+
 def unknown(kind: str, name: str, valid: Iterable[str], flag: str = "") -> ShiftBenchError:
     """Return the error for a name that does not exist, with the nearest and all valid names.
 

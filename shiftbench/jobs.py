@@ -6,121 +6,35 @@ that is repeated or was stopped goes on with the cells that have none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiftbench import checkpoints, feature_cache, progress, provenance, results
-from shiftbench.errors import ShiftBenchError
+from shiftbench import checkpoints, feature_cache, parallel, progress, provenance, results
+from shiftbench.errors import ShiftBenchError, Unfinished
 from shiftbench.evaluate import evaluation_seeds, rollout
 from shiftbench.files import check_writable
+from shiftbench.halt import Halt, Halted
 from shiftbench.plan import (
-    POLICY,
     Run,
     find_checkpoint,
     lacks_training,
     made_for,
+    stopped_short,
     trained_steps,
     training_command,
 )
 from shiftbench.registry import ALGORITHMS, FAMILIES
+from shiftbench.schedule import make_agent, make_env, train
 from shiftbench.specs import Shift
 
 if TYPE_CHECKING:
     import pandas as pd
-    from tqdm import tqdm
 
     from shiftbench.agents.base import Agent
     from shiftbench.envs.pixels import PixelEnv
-
-
-# -- training ------------------------------------------------------------------------------------
-
-
-def make_agent(run: Run, action_dim: int, device: str) -> Agent:
-    """Build the agent of ``run``, neither trained nor loaded."""
-    algorithm = ALGORITHMS.get(run.agent.algorithm)
-    return algorithm(
-        run.agent, run.task, action_dim, run.suite.image_size, seed=run.seed, device=device
-    )
-
-
-def make_env(run: Run) -> PixelEnv:
-    """Build the environment of ``run``."""
-    from shiftbench.envs.pixels import PixelEnv
-
-    return PixelEnv(run.task, image_size=run.suite.image_size, render=run.suite.render)
-
-
-def train(
-    plan: Sequence[Run],
-    steps: int,
-    device: str,
-    *,
-    eval_every: int = 5000,
-    cache: feature_cache.Setting = feature_cache.AUTO,
-) -> list[Path]:
-    """Train every run up to ``steps`` environment steps and return the policies' files.
-
-    Prints the plan, with the hours that it is expected to take, before it starts.
-
-    Args:
-        plan: what to train.
-        steps: environment steps in total.
-        device: torch device.
-        eval_every: environment steps between evaluations on clean validation episodes.
-        cache: what is stored of what frozen blocks give, and where; a matter of speed.
-
-    Raises:
-        ShiftBenchError: an agent needs no training, cannot be built, cannot have the cache that
-            was asked for, or its run was started with other settings.
-    """
-    for run in plan:
-        if not ALGORITHMS.get(run.agent.algorithm).trainable:
-            raise ShiftBenchError(f"--agent {run.agent.name}: this agent needs no training")
-        feature_cache.check(cache, run.agent)
-    todo = [run for run in plan if trained_steps(run) < steps]
-    for run in todo:
-        check_writable(run.folder)
-    hours = _expected_hours(todo, steps, device, cache)
-    progress.note(
-        f"Training plan: {len(todo)} of {len(plan)} runs, up to {steps} environment steps each."
-    )
-    if todo:
-        expected = f"{hours:.1f} hours on this machine" if hours == hours else "time unknown"
-        progress.note(f"Expected: {expected}. Ctrl-C stops; the same command goes on.")
-    for run in todo:
-        progress.note(f"{run} → {run.folder}")
-        env = make_env(run)
-        try:
-            agent = make_agent(run, env.action_dim, device)
-            options = {"eval_every": eval_every, "cache": cache}
-            agent.train(lambda: env, steps, run.seed, run.folder, **options)  # noqa: B023
-        finally:
-            env.close()
-    return [run.folder / POLICY for run in plan]
-
-
-def _expected_hours(
-    plan: Sequence[Run], steps: int, device: str, cache: feature_cache.Setting
-) -> float:
-    """Measure a few steps of each very agent on each task, and extrapolate."""
-    seconds: dict[tuple[str, str], float] = {}
-    for run in plan:
-        key = run.agent.id, run.task.name
-        if key not in seconds:
-            env = make_env(run)
-            try:
-                agent = make_agent(run, env.action_dim, device)
-                seconds[key] = agent.seconds_per_step(env, cache=cache)
-            finally:
-                env.close()
-    return sum(
-        seconds[run.agent.id, run.task.name] * (steps - trained_steps(run)) / 3600.0 for run in plan
-    )
-
-
-# -- evaluation ----------------------------------------------------------------------------------
 
 
 def run(
@@ -134,11 +48,15 @@ def run(
     device: str,
     cache: feature_cache.Setting = feature_cache.AUTO,
     flags: Sequence[str] = (),
+    halt: Halt | None = None,
+    jobs: int = 1,
+    fresh: bool = False,
 ) -> pd.DataFrame:
     """Evaluate every run of the plan under every shift and return all their rows.
 
     What has no checkpoint is trained where ``steps`` is given, and so is what an earlier training
-    left unfinished; else it is left out with one line.
+    left unfinished; else it is left out with one line. Half-trained agents are never evaluated
+    unless ``steps`` says that they have enough.
 
     Args:
         plan: what to evaluate.
@@ -150,10 +68,15 @@ def run(
         device: torch device.
         cache: as for `train`.
         flags: further flags for the commands that the lines name.
+        halt, jobs, fresh: as for `train`.
 
     Raises:
-        ShiftBenchError: nothing is left to evaluate, or a file does not fit.
+        ShiftBenchError: nothing is left to evaluate, a file does not fit, or a run failed.
+        Unfinished: ``halt`` stopped it; finished cells are stored.
     """
+    halt = halt or Halt()
+    if fresh and steps is None:
+        raise ShiftBenchError("--fresh: trains anew, so it needs --steps N")
     if checkpoint is not None:
         plan = made_for(checkpoint, plan)
     missing = [
@@ -161,62 +84,126 @@ def run(
         for run_ in plan
         if checkpoint is None
         and ALGORITHMS.get(run_.agent.algorithm).trainable
-        and lacks_training(run_, steps)
+        and (fresh or lacks_training(run_, steps) or (steps is None and stopped_short(run_)))
     ]
     if missing and steps is not None:
-        train(missing, steps, device, cache=cache)
+        train(missing, steps, device, cache=cache, halt=halt, jobs=jobs, fresh=fresh)
         missing = []
     for run_ in missing:
-        command = training_command(run_, out, flags)
-        progress.note(f"left out: {run_} has no checkpoint. Train it: {command}")
+        progress.note(_left_out(run_, out, flags))
     left = [run_ for run_ in plan if run_ not in missing]
     if not left:
         raise ShiftBenchError("nothing is left to evaluate: train first, or give --steps N")
-    bar = progress.bar(total=len(left) * len(shifts) * episodes, unit="episode", desc="evaluate")
-    try:
-        files = [
-            file
-            for run_ in left
-            for file in _evaluate(
-                run_, shifts, episodes, find_checkpoint(run_, checkpoint), out, device, bar
-            )
-        ]
-    finally:
-        bar.close()
+    files = _evaluate_all(left, shifts, episodes, checkpoint, out, device, halt, jobs)
     return results.read_rows(files, {run_.task.name: run_.task for run_ in plan})
 
 
-def _evaluate(
-    run: Run,
+def _left_out(run: Run, out: Path, flags: Sequence[str]) -> str:
+    """Say why a run is not evaluated, and what to do."""
+    goal = stopped_short(run)
+    command = training_command(run, out, flags, goal or None)
+    if not goal:
+        return f"left out: {run} has no checkpoint. Train it: {command}"
+    done = trained_steps(run)
+    return (
+        f"left out: {run} was stopped at {done} of {goal} environment steps. Go on: {command}; "
+        f"or evaluate it as it is: --steps {done}"
+    )
+
+
+def _evaluate_all(
+    plan: Sequence[Run],
     shifts: Sequence[Shift],
     episodes: int,
     checkpoint: Path | None,
     out: Path,
     device: str,
-    bar: tqdm,
+    halt: Halt,
+    jobs: int,
 ) -> list[Path]:
-    """Return the cells' files of one run, evaluating those that are missing."""
+    """Evaluate the cells that are missing, and return the files of all."""
+    chosen = {run.folder: find_checkpoint(run, checkpoint) for run in plan}
+    paths = [list(_cells(run, shifts, episodes, chosen[run.folder], out).values()) for run in plan]
+    files = [path for own in paths for path in own]
+    stored, total = sum(path.exists() for path in files), len(files)
+    bar = progress.bar(total=total * episodes, unit="episode", desc="evaluate")
+    if stored:
+        bar.update(stored * episodes)
+
+    def show(run: Run, shift: Shift) -> None:
+        bar.set_postfix_str(f"{run.agent.id} {run.task.name} {shift}", refresh=False)
+        bar.update()
+
+    work = partial(
+        _evaluate, shifts=shifts, episodes=episodes, chosen=chosen, out=out, device=device
+    )
+    todo = [run for run, own in zip(plan, paths, strict=True) if not all(p.exists() for p in own)]
+    failed: list[tuple[Run, str]] = []
+    try:
+        if min(jobs, len(todo)) > 1:
+            failed = parallel.each(work, todo, jobs, halt, show)
+        else:
+            with suppress(Halted):
+                for run in todo:
+                    halt.check()
+                    work(run, halt, partial(show, run))
+    finally:
+        bar.close()
+    if failed:
+        raise parallel.failure(failed, len(todo))
+    stored = sum(path.exists() for path in files)
+    if stored < total and not halt.limited:
+        raise ShiftBenchError("a training wrote to a checkpoint meanwhile: run it again")
+    if stored < total:
+        raise Unfinished(f"{halt}: {stored} of {total} cells are evaluated")
+    return files
+
+
+def _evaluate(
+    run: Run,
+    halt: Halt,
+    send: Callable[[Shift], None],
+    *,
+    shifts: Sequence[Shift],
+    episodes: int,
+    chosen: dict[Path, Path | None],
+    out: Path,
+    device: str,
+) -> None:
+    """Evaluate the missing cells of one run; ``send`` gets the shift of every episode."""
+    checkpoint = chosen[run.folder]
+    cells = _cells(run, shifts, episodes, checkpoint, out)
+    todo = [
+        (shift, cell, path)
+        for shift, (cell, path) in zip(shifts, cells.items(), strict=True)
+        if not path.exists()
+    ]
+    check_writable(todo[0][2].parent)
+    env = make_env(run)
+    try:
+        agent = make_agent(run, env.action_dim, device)
+        if checkpoint:
+            agent.load(checkpoint)
+            if checkpoints.sha256(checkpoint) != todo[0][1].checkpoint:
+                raise ShiftBenchError(f"{checkpoint}: a training wrote to it: run it again")
+        for shift, cell, path in todo:
+
+            def played(shift: Shift = shift) -> None:
+                send(shift)
+                halt.check()
+
+            results.write_rows(path, _play(run, cell, shift, agent, env, played))
+    finally:
+        env.close()
+
+
+def _cells(
+    run: Run, shifts: Sequence[Shift], episodes: int, checkpoint: Path | None, out: Path
+) -> dict[results.Cell, Path]:
+    """Return the cells of one run, in the order of the shifts, with their files."""
     digest = checkpoints.sha256(checkpoint) if checkpoint else ""
-    cells = {shift: _cell(run, shift, episodes, digest) for shift in shifts}
-    paths = {shift: cell.path(out) for shift, cell in cells.items()}
-    todo = [shift for shift in shifts if not paths[shift].exists()]
-    if len(todo) < len(shifts):
-        bar.update(episodes * (len(shifts) - len(todo)))
-    if todo:
-        check_writable(paths[todo[0]].parent)
-        env = make_env(run)
-        try:
-            agent = make_agent(run, env.action_dim, device)
-            if checkpoint:
-                agent.load(checkpoint)
-                if checkpoints.sha256(checkpoint) != digest:
-                    raise ShiftBenchError(f"{checkpoint}: a training wrote to it: run it again")
-            for shift in todo:
-                bar.set_postfix_str(f"{run.agent.id} {run.task.name} {shift}", refresh=False)
-                results.write_rows(paths[shift], _play(run, cells[shift], shift, agent, env, bar))
-        finally:
-            env.close()
-    return list(paths.values())
+    cells = [_cell(run, shift, episodes, digest) for shift in shifts]
+    return {cell: cell.path(out) for cell in cells}
 
 
 def _cell(run: Run, shift: Shift, episodes: int, checkpoint: str) -> results.Cell:
@@ -240,13 +227,13 @@ def _cell(run: Run, shift: Shift, episodes: int, checkpoint: str) -> results.Cel
 
 
 def _play(
-    run: Run, cell: results.Cell, shift: Shift, agent: Agent, env: PixelEnv, bar: tqdm
+    run: Run, cell: results.Cell, shift: Shift, agent: Agent, env: PixelEnv, on_episode: Callable
 ) -> list[dict[str, Any]]:
     """Play the episodes of a cell and return its rows."""
     from shiftbench.envs import gl
 
     seeds, looks = evaluation_seeds(run.task.name, run.task.version, shift, cell.episodes)
-    played = rollout(agent.policy(), env, seeds, shift, looks, on_episode=bar.update)
+    played = rollout(agent.policy(), env, seeds, shift, looks, on_episode=on_episode)
     shared = {
         **{name: getattr(cell, name) for name in cell.__struct_fields__ if name in results.KINDS},
         **provenance.versions(),

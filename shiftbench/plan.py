@@ -11,14 +11,12 @@ import msgspec
 
 from shiftbench import agents as agents_table
 from shiftbench import checkpoints, results
+from shiftbench.checkpoints import POLICY, TRAINING
 from shiftbench.data import data_dir
 from shiftbench.errors import ShiftBenchError
 from shiftbench.files import check_writable
 from shiftbench.registry import ALGORITHMS
 from shiftbench.specs import AgentSpec, Shift, Suite, Task, get_suite, get_task, load_tasks
-
-#: The policy in the folder of a run, rewritten at every checkpoint.
-POLICY = "policy.safetensors"
 
 #: Environment steps that a suggested training has.
 STEPS = 100_000
@@ -166,13 +164,26 @@ def lacks_training(run: Run, steps: int | None) -> bool:
     return found is None or unfinished
 
 
-def training_command(run: Run, out: Path, flags: Sequence[str] = ()) -> str:
+def stopped_short(run: Run) -> int:
+    """Return the environment steps that the training of ``run`` was to reach and did not, or 0.
+
+    Trainings that do not say (older ones, agents with a loop of their own) count as done.
+    """
+    path = run.folder / TRAINING
+    goal = int(checkpoints.read_meta(path).get("budget", 0)) if path.exists() else 0
+    return goal if trained_steps(run) < goal else 0
+
+
+def training_command(
+    run: Run, out: Path, flags: Sequence[str] = (), steps: int | None = None
+) -> str:
     """Return the command that trains ``run``.
 
     Args:
         run: the run.
         out: folder for what is written.
         flags: further flags, such as those that say where the suite and the tasks are.
+        steps: environment steps in total, by default `STEPS`.
     """
     agent, base = run.agent, agents_table.AGENTS.get(run.agent.name)
     words = ["shiftbench", "train", "--agent", agent.name, "--task", run.task.name]
@@ -184,4 +195,4 @@ def training_command(run: Run, out: Path, flags: Sequence[str] = ()) -> str:
     for key in agents_table.PLAIN_OVERRIDES:
         if agent.options.get(key) != base.options.get(key):
             words += [f"--{key.replace('_', '-')}", str(agent.options[key])]
-    return shlex.join([*words, "--out", str(out), "--steps", str(STEPS)])
+    return shlex.join([*words, "--out", str(out), "--steps", str(steps or STEPS)])

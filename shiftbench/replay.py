@@ -11,6 +11,7 @@ from shiftbench import progress
 from shiftbench.errors import ShiftBenchError
 from shiftbench.feature_cache import WITHOUT, FeatureCache
 from shiftbench.files import write_at
+from shiftbench.journal import Journal
 
 
 class Replay:
@@ -35,6 +36,7 @@ class Replay:
 
     Attributes:
         cache: activations of the frames, see `use`.
+        journal: undoes what was written since it was last committed.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Replay:
             }
         except OSError as error:
             raise ShiftBenchError(f"{folder}: the replay cannot be stored: {error}") from error
+        self.journal = Journal(self.arrays, len(self))
 
     def __len__(self) -> int:
         """Steps held."""
@@ -85,6 +88,7 @@ class Replay:
             ShiftBenchError: the disk is full, and giving up the cache did not help.
         """
         index = self.count % self.capacity
+        self.journal.keep(np.array(index), self.arrays)
         try:
             if self.cache is not None:
                 self.cache.write(index, step["pixels"], step["activations"])
@@ -166,6 +170,7 @@ class Replay:
 
     def refresh(self, index: np.ndarray, state: np.ndarray, belief: np.ndarray) -> None:
         """Store newer latents: state int (B, T, categoricals), belief float (B, T, D)."""
+        self.journal.keep(index, ("state", "belief"))
         self.arrays["state"][index] = state
         self.arrays["belief"][index] = belief
 

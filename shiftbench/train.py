@@ -7,29 +7,28 @@ A run lives in one folder::
     curve.csv              one row an episode
     replay/                memory-mapped frames
 
-Checkpoints fall between episodes, so a resumed run repeats nothing and skips nothing.
+Checkpoints fall between episodes, so a resumed run repeats nothing and skips nothing. What an
+episode did that was stopped half-way is undone.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
-from shiftbench import checkpoints, feature_cache, seeding
+from shiftbench import feature_cache, saving, seeding
+from shiftbench.accounting import Clock, memory, naming_memory
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import rollout
-from shiftbench.files import replacing
+from shiftbench.halt import Halt, Halted
 from shiftbench.replay import Replay
 
 if TYPE_CHECKING:
@@ -39,12 +38,8 @@ if TYPE_CHECKING:
     from shiftbench.feature_cache import Trunk
     from shiftbench.specs import AgentSpec, Task
 
-POLICY = "policy.safetensors"
-TRAINING = "training.safetensors"
-CURVE = "curve.csv"
-
-#: What must not change when a run is resumed, as keys of its description.
-FIXED = ("agent", "task", "task_version", "image_size", "seed", "config")
+#: Takes one row of the curve, after its checkpoint was written.
+OnEpisode = Callable[[dict[str, Any]], None]
 
 
 class Learner(Protocol):
@@ -70,27 +65,6 @@ class Learner(Protocol):
     def restore(self, tensors: dict[str, Any], meta: dict[str, Any]) -> None: ...
 
 
-class Clock:
-    """Wall-clock seconds by kind of work."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, kind: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[kind] = self.seconds.get(kind, 0.0) + time.perf_counter() - start
-
-    def summary(self) -> str:
-        """Return the share of each kind, largest first."""
-        total = sum(self.seconds.values()) or 1.0
-        parts = sorted(self.seconds.items(), key=lambda item: -item[1])
-        return ", ".join(f"{kind} {100 * value / total:.0f} %" for kind, value in parts)
-
-
 def fit(
     agent: Learner,
     make_env: Callable[[], PixelEnv],
@@ -102,8 +76,13 @@ def fit(
     eval_episodes: int = 3,
     progress: bool = True,
     cache: feature_cache.Setting = feature_cache.AUTO,
+    halt: Halt | None = None,
+    on_episode: OnEpisode | None = None,
 ) -> None:
     """Train ``agent`` until it has seen ``budget`` environment steps, resuming where it stopped.
+
+    Where ``halt`` stops it before, it returns as well: the checkpoint tells how far it came. No
+    episode is begun that would take too long, and one that takes longer than expected is undone.
 
     Args:
         agent: the learner.
@@ -117,14 +96,19 @@ def fit(
         progress: show a progress bar on stderr.
         cache: whether what the frozen blocks give is stored, and how much of it in main memory; it
             changes the speed alone, and may be another one when a run is resumed.
+        halt: tells when to stop.
+        on_episode: called with the curve's row of every episode, once it is stored: ``env_steps``,
+            ``updates``, ``train_return``, ``minutes``, the mean of each loss where there were
+            updates, and ``eval_return`` where there was an evaluation.
 
     Raises:
         ShiftBenchError: the run in ``run_dir`` was started with other settings (the first
-            difference is named), a loss is not finite, or the folder cannot be written.
+            difference is named), a loss is not finite, the device's memory is too small, or the
+            folder cannot be written. The last checkpoint stays as it is.
     """
     task, config = agent.task, agent.config
     agent.begin(seed)
-    rows, counters = _resume(agent, run_dir)
+    rows, counters = saving.resume(agent, run_dir)
     if agent.train_steps >= budget:
         return
     # An episode of n agent steps has n + 1 frames.
@@ -137,7 +121,8 @@ def fit(
         rng.bit_generator.state = counters["rng"]
     env = make_env()
     clock, started = Clock(), time.perf_counter()
-    first_step = agent.train_steps
+    first_step, halt = agent.train_steps, halt or Halt()
+    longest = 0.0
 
     def say(text: str) -> None:
         if progress:
@@ -153,25 +138,37 @@ def fit(
         mininterval=1.0,
     )
     try:
-        while agent.train_steps < budget:
-            row = _episode(agent, env, replay, rng, counters, clock, bar)
-            row["minutes"] = counters["seconds"] / 60.0
-            if agent.train_steps // eval_every > counters["evaluations"]:
-                counters["evaluations"] = agent.train_steps // eval_every
-                with clock("evaluation"):
-                    row["eval_return"] = _validate(agent, env, eval_episodes)
-                say(
-                    f"{task.name}: {agent.train_steps} steps, {counters['updates']} updates, "
-                    f"return {row['eval_return']:.1f}, {row['minutes']:.1f} min"
-                )
-            rows.append(row)
-            with clock("checkpoint"):
-                _checkpoint(agent, run_dir, rows, counters, replay, rng)
+        with (
+            clock.watching(env, "draw", "rendering"),
+            clock.watching(replay, "sample", "sampling"),
+            naming_memory(agent, counters),
+        ):
+            while agent.train_steps < budget and halt.allows(longest):
+                began = time.perf_counter()
+                row = _episode(agent, env, replay, rng, counters, clock, bar, halt)
+                row["minutes"] = counters["seconds"] / 60.0
+                if agent.train_steps // eval_every > counters["evaluations"]:
+                    counters["evaluations"] = agent.train_steps // eval_every
+                    with clock("evaluation"):
+                        row["eval_return"] = _validate(agent, env, eval_episodes, halt)
+                    say(
+                        f"{task.name}: {agent.train_steps} steps, {counters['updates']} updates, "
+                        f"return {row['eval_return']:.1f}, {row['minutes']:.1f} min"
+                    )
+                rows.append(row)
+                with clock("checkpoint"):
+                    saving.checkpoint(agent, run_dir, rows, counters, replay, rng, budget)
+                longest = max(longest, time.perf_counter() - began)
+                if on_episode is not None:
+                    on_episode(row)
+    except Halted:
+        pass
     finally:
+        saving.forget_unsaved(run_dir, replay)
         bar.close()
         env.close()
     speed = (agent.train_steps - first_step) / (time.perf_counter() - started)
-    say(f"{task.name}: {speed:.0f} environment steps/s; {clock.summary()}")
+    say(f"{task.name}: {speed:.0f} environment steps/s; {clock.summary()}; {memory()}")
 
 
 def seconds_per_step(
@@ -219,6 +216,7 @@ def _episode(
     counters: dict[str, Any],
     clock: Clock,
     bar: tqdm,
+    halt: Halt,
 ) -> dict[str, Any]:
     """Collect one episode, learning on the way, and return its row of the curve."""
     task, config = agent.task, agent.config
@@ -232,6 +230,7 @@ def _episode(
     reward = total = 0.0
     discount, done, length = 1.0, False, 0
     while True:
+        halt.check()
         with clock("acting"):
             random = agent.train_steps < config.prefill_env_steps
             step = agent.explore(pixels, random, keep=replay.cache is not None)
@@ -257,7 +256,7 @@ def _episode(
             counters["updates"] += 1
             for name, value in metrics.items():
                 losses.setdefault(name, []).append(value)
-            if not math.isfinite(metrics["model_loss"] + metrics["actor_loss"]):
+            if not all(math.isfinite(v) for name, v in metrics.items() if name.endswith("_loss")):
                 raise ShiftBenchError(
                     f"training {task.name}: a loss is not finite at environment step "
                     f"{agent.train_steps} ({metrics}); the last good checkpoint is the one of "
@@ -304,68 +303,9 @@ def _replay(
     return replay
 
 
-def _validate(agent: Learner, env: PixelEnv, episodes: int) -> float:
+def _validate(agent: Learner, env: PixelEnv, episodes: int, halt: Halt) -> float:
     """Return the mean return of the deterministic policy on clean validation episodes."""
     task = agent.task
     seeds = [seeding.seed_of("validation", task.name, task.version, i) for i in range(episodes)]
-    results = rollout(agent.policy(), env, seeds)
+    results = rollout(agent.policy(), env, seeds, on_episode=halt.check)
     return float(np.mean([result.episode_return for result in results]))
-
-
-def _resume(agent: Learner, run_dir: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Restore ``agent`` from the run's checkpoint, if there is one."""
-    fresh = {
-        "episodes": 0,
-        "env_steps": 0,
-        "agent_steps": 0,
-        "updates": 0,
-        "evaluations": 0,
-        "seconds": 0.0,
-        "replay": 0,
-        "rng": None,
-    }
-    path = run_dir / TRAINING
-    if not path.exists():
-        return [], fresh
-    tensors, meta = checkpoints.read(path)
-    now = json.loads(json.dumps(agent.training_meta()))
-    for key in FIXED:
-        difference = _first_difference(meta.get(key), now[key], key)
-        if difference:
-            raise ShiftBenchError(
-                f"{run_dir}: the run there was started with {difference}; "
-                "give another --out or delete the folder to start anew"
-            )
-    agent.restore(tensors, meta)
-    return meta["curve"], meta["counters"]
-
-
-def _first_difference(old: Any, new: Any, name: str) -> str:
-    """Return ``"<name> <old>, not <new>"`` for the first leaf that differs, or ``""``."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            found = _first_difference(old.get(key), new.get(key), f"{name}.{key}")
-            if found:
-                return found
-        return ""
-    return "" if old == new else f"{name} {old!r}, not {new!r}"
-
-
-def _checkpoint(
-    agent: Learner,
-    run_dir: Path,
-    rows: list[dict[str, Any]],
-    counters: dict[str, Any],
-    replay: Replay,
-    rng: np.random.Generator,
-) -> None:
-    """Write the policy, the curve, then the training state: each whole or not at all."""
-    counters.update(replay=replay.count, rng=rng.bit_generator.state)
-    agent.save(run_dir / POLICY)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with replacing(run_dir / CURVE) as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
-    meta = {**agent.training_meta(), "counters": counters, "curve": rows}
-    checkpoints.write(run_dir / TRAINING, agent.training_state(), meta)

@@ -1,15 +1,17 @@
 import csv
+import resource
 
 import msgspec
 import numpy as np
 import pytest
 import torch
 
-from shiftbench import checkpoints, train
+from shiftbench import checkpoints, saving, train
 from shiftbench.agents.dreamer import DreamerAgent
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import rollout
+from shiftbench.halt import Halt
 from shiftbench.specs import AgentSpec
 
 #: Small enough for seconds, the same code as the real thing.
@@ -42,11 +44,11 @@ def go(short, env, tmp_path, monkeypatch):
     # The environment is shared by the module: training must not close it.
     monkeypatch.setattr(env, "close", lambda: None)
 
-    def go(name, steps, seed=0, **options):
+    def go(name, steps, seed=0, halt=None, on_episode=None, **options):
         agent = fresh(short, env, seed, **options)
         train.fit(
             agent, lambda: env, steps, seed, tmp_path / name,
-            eval_every=160, eval_episodes=1, progress=False,
+            eval_every=160, eval_episodes=1, progress=False, halt=halt, on_episode=on_episode,
         )  # fmt: skip
         return agent
 
@@ -60,7 +62,7 @@ def rows(path):
 
 def test_training_writes_a_policy_that_acts_alike_after_loading(go, short, env, tmp_path):
     agent = go("run", 240)
-    path = tmp_path / "run" / train.POLICY
+    path = tmp_path / "run" / checkpoints.POLICY
     assert checkpoints.read_meta(path)["train_steps"] == 240
     assert all(t.dtype != torch.float32 for t in checkpoints.read(path)[0].values())
     loaded = fresh(short, env)
@@ -73,7 +75,7 @@ def test_training_writes_a_policy_that_acts_alike_after_loading(go, short, env, 
         wanted, got = before.act(frames[-1][None]), after.act(frames[-1][None])
         assert np.abs(wanted - got).max() < 0.02  # float16 in the file
         frames.append(env.step(got[0])[0])
-    curve = rows(tmp_path / "run" / train.CURVE)
+    curve = rows(tmp_path / "run" / saving.CURVE)
     assert [int(r["env_steps"]) for r in curve] == [80, 160, 240]
     assert curve[1]["eval_return"]
 
@@ -82,22 +84,86 @@ def test_resumed_run_equals_an_uninterrupted_one(go, tmp_path):
     whole = go("whole", 320)
     go("parts", 160)
     parts = go("parts", 320)
-    assert rows(tmp_path / "whole" / train.CURVE) == rows(tmp_path / "parts" / train.CURVE)
+    assert rows(tmp_path / "whole" / saving.CURVE) == rows(tmp_path / "parts" / saving.CURVE)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, parts.model.state_dict()[name]), name
 
 
+def equal(whole, parts, tmp_path):
+    assert rows(tmp_path / "whole" / saving.CURVE) == rows(tmp_path / "parts" / saving.CURVE)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, parts.model.state_dict()[name]), name
+
+
+def after(looks):
+    """Ask to stop at a look at the clock, of which each agent step has one."""
+    left = iter(range(looks))
+    return Halt(asked=lambda: next(left, None) is None)
+
+
+# An episode has 11 frames: with room for 20 the ring is overwritten from the second on.
+@pytest.mark.parametrize("capacity", [500, 20])
+def test_stopped_in_the_middle_of_an_episode_and_resumed(go, tmp_path, capacity):
+    whole = go("whole", 320, replay_capacity=capacity)
+    go("parts", 320, halt=after(32), replay_capacity=capacity)
+    done = rows(tmp_path / "parts" / saving.CURVE)
+    assert [int(row["env_steps"]) for row in done] == [80, 160]
+    go("parts", 320, halt=after(18), replay_capacity=capacity)
+    parts = go("parts", 320, replay_capacity=capacity)
+    equal(whole, parts, tmp_path)
+
+
+def test_ctrl_c_and_resumed(go, tmp_path, monkeypatch):
+    whole = go("whole", 320)
+    learn, calls = DreamerAgent.learn, []
+
+    def interrupted(self, *arguments):
+        calls.append(learn(self, *arguments))
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return calls[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DreamerAgent, "learn", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            go("parts", 320)
+    assert len(rows(tmp_path / "parts" / saving.CURVE)) == 2
+    equal(whole, go("parts", 320), tmp_path)
+
+
+def test_no_episode_is_begun_that_would_take_too_long(go, tmp_path):
+    class Short(Halt):
+        """Has no time but for what takes none."""
+
+        def allows(self, seconds):
+            return seconds == 0.0
+
+    go("run", 320, halt=Short())
+    assert len(rows(tmp_path / "run" / saving.CURVE)) == 1
+    assert checkpoints.read_meta(tmp_path / "run" / checkpoints.TRAINING)["budget"] == 320
+
+
+def test_every_row_of_the_curve_is_told(go, tmp_path):
+    told = []
+    go("run", 240, on_episode=told.append)
+    written = rows(tmp_path / "run" / saving.CURVE)
+    assert [row["env_steps"] for row in told] == [80, 160, 240]
+    for row, other in zip(told, written, strict=True):
+        row.pop("minutes")
+        assert row == {name: float(value) for name, value in other.items() if value}
+
+
 def test_finished_run_is_left_alone(go, tmp_path):
     go("run", 160)
-    before = (tmp_path / "run" / train.TRAINING).stat().st_mtime_ns
+    before = (tmp_path / "run" / checkpoints.TRAINING).stat().st_mtime_ns
     go("run", 160)
-    assert (tmp_path / "run" / train.TRAINING).stat().st_mtime_ns == before
+    assert (tmp_path / "run" / checkpoints.TRAINING).stat().st_mtime_ns == before
 
 
 def test_seed_matters(go, tmp_path):
     go("a", 160, seed=0)
     go("b", 160, seed=1)
-    assert rows(tmp_path / "a" / train.CURVE) != rows(tmp_path / "b" / train.CURVE)
+    assert rows(tmp_path / "a" / saving.CURVE) != rows(tmp_path / "b" / saving.CURVE)
 
 
 def test_other_settings_are_refused_by_name(go):
@@ -114,9 +180,53 @@ def test_nan_stops_and_names_the_step(go, monkeypatch, tmp_path):
         go("run", 160)
 
 
+def test_nan_after_a_good_checkpoint_leaves_that_one(go, monkeypatch, tmp_path):
+    whole = go("whole", 240)
+    go("parts", 80)
+    learn = DreamerAgent.learn
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            DreamerAgent,
+            "learn",
+            lambda self, *a: {**learn(self, *a), "critic_loss": float("inf")},
+        )
+        with pytest.raises(ShiftBenchError, match=r"'critic_loss': inf.*of step 80"):
+            go("parts", 240)
+    equal(whole, go("parts", 240), tmp_path)
+
+
+def test_a_disk_that_is_really_full(go, tmp_path):
+    """No file may grow beyond what the checkpoint takes, which the system really refuses."""
+    whole = go("whole", 160)
+    go("parts", 80)
+    path = tmp_path / "parts" / checkpoints.TRAINING
+    good, before = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, before[1]))
+    try:
+        with pytest.raises(ShiftBenchError, match=r"training.safetensors: cannot be written"):
+            go("parts", 160)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == good
+    assert not list(path.parent.glob(".*"))
+    equal(whole, go("parts", 160), tmp_path)
+
+
+def test_out_of_memory_names_what_to_lower(go, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+
+    monkeypatch.setattr(DreamerAgent, "learn", full)
+    with pytest.raises(
+        ShiftBenchError,
+        match=r"environment step 40 \(CUDA out of memory\); lower --jobs, or .*batch \(2\).*step 0",
+    ):
+        go("run", 160)
+
+
 def test_full_disk_keeps_the_earlier_checkpoint(go, tmp_path, monkeypatch):
     go("run", 80)
-    good = (tmp_path / "run" / train.TRAINING).read_bytes()
+    good = (tmp_path / "run" / checkpoints.TRAINING).read_bytes()
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -124,9 +234,9 @@ def test_full_disk_keeps_the_earlier_checkpoint(go, tmp_path, monkeypatch):
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(ShiftBenchError, match="No space left"):
         go("run", 160)
-    assert (tmp_path / "run" / train.TRAINING).read_bytes() == good
+    assert (tmp_path / "run" / checkpoints.TRAINING).read_bytes() == good
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(
-        [train.CURVE, train.POLICY, train.TRAINING, "replay"]
+        [saving.CURVE, checkpoints.POLICY, checkpoints.TRAINING, "replay"]
     )
 
 

@@ -92,7 +92,16 @@ class Agent:
         run_dir: Path,
         **options: Any,
     ) -> None:
-        """Train up to ``budget`` environment steps in total, resuming from ``run_dir``."""
+        """Train up to ``budget`` environment steps in total, resuming from ``run_dir``.
+
+        Args:
+            make_env: makes the environment.
+            budget: environment steps in total.
+            seed: training seed.
+            run_dir: folder of the run.
+            options: ``eval_every``, ``cache``, ``progress``, ``halt``, ``on_episode``: as for
+                `shiftbench.train.fit`. What an agent has no use for it may ignore.
+        """
         raise ShiftBenchError(f"agent '{self.spec.name}' cannot be trained")
 
     def seconds_per_step(self, env: PixelEnv, **options: Any) -> float:

@@ -1,0 +1,108 @@
+"""Where the time and the memory of a training went."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiftbench.errors import ShiftBenchError
+
+if TYPE_CHECKING:
+    from shiftbench.train import Learner
+
+
+class Clock:
+    """Wall-clock seconds by kind of work; work inside other work counts for itself alone."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._inner = 0.0
+
+    @contextmanager
+    def __call__(self, kind: str) -> Iterator[None]:
+        outer, self._inner = self._inner, 0.0
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[kind] = self.seconds.get(kind, 0.0) + spent - self._inner
+            self._inner = outer + spent
+
+    @contextmanager
+    def watching(self, owner: Any, method: str, kind: str) -> Iterator[None]:
+        """Count a method of one object meanwhile; it need not know of clocks."""
+        plain = getattr(owner, method)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self(kind):
+                return plain(*args, **kwargs)
+
+        setattr(owner, method, timed)
+        try:
+            yield
+        finally:
+            delattr(owner, method)
+
+    def summary(self) -> str:
+        """Return the share of each kind, largest first."""
+        total = sum(self.seconds.values()) or 1.0
+        parts = sorted(self.seconds.items(), key=lambda item: -item[1])
+        return ", ".join(f"{kind} {100 * value / total:.0f} %" for kind, value in parts)
+
+
+def memory() -> str:
+    """Return the peak memory of this process, and how much of what it holds now is pages of files.
+
+    Replay is read through maps of its files: their pages count as memory of the process, but the
+    system takes them back where it needs them. Only Linux tells them apart.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return "peak memory unknown"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak *= 1 if sys.platform == "darwin" else 1024
+    text = f"peak memory {peak / 1e9:.2f} GB"
+    status = Path("/proc/self/status")
+    if status.exists():
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        files = int(fields.get("RssFile", "0 kB").split()[0]) * 1024
+        text += f", at the end {files / 1e9:.2f} GB of it pages of files (replay, libraries)"
+    return text
+
+
+def out_of_memory(error: Exception, agent: Learner, saved: int) -> ShiftBenchError:
+    """Return what to tell a user whose device has too little memory.
+
+    Args:
+        error: torch's.
+        agent: the learner; it decides which settings would help.
+        saved: environment steps at the last checkpoint.
+    """
+    spec, config = agent.spec, agent.config
+    flags = ["--jobs"]
+    flags += ["--encoder-size"] if spec.encoder.startswith("timm:") else []
+    flags += ["--finetune-blocks"] if spec.mode == "partial" else []
+    reason = str(error).split(". ")[0].strip()
+    return ShiftBenchError(
+        f"training {agent.task.name}: out of memory at environment step {agent.train_steps} "
+        f"({reason}); lower {', '.join(flags)}, or the agent's options batch ({config.batch}) and "
+        f"length ({config.length}), or use --device cpu; the last good checkpoint is the one of "
+        f"step {saved}"
+    )
+
+
+@contextmanager
+def naming_memory(agent: Learner, counters: dict[str, Any]) -> Iterator[None]:
+    """Turn torch's error of a full device into one that names the settings to lower."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(error, agent, counters["env_steps"]) from error

@@ -1,0 +1,97 @@
+"""The files of a training run: what each checkpoint writes, and going on from it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shiftbench import checkpoints
+from shiftbench.checkpoints import POLICY, TRAINING
+from shiftbench.errors import ShiftBenchError
+from shiftbench.files import replacing
+
+if TYPE_CHECKING:
+    from shiftbench.replay import Replay
+    from shiftbench.train import Learner
+
+CURVE = "curve.csv"
+
+#: What must not change when a run is resumed, as keys of its description.
+FIXED = ("agent", "task", "task_version", "image_size", "seed", "config")
+
+
+def resume(agent: Learner, run_dir: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Restore ``agent`` from the run's checkpoint, if there is one."""
+    fresh = {
+        "episodes": 0,
+        "env_steps": 0,
+        "agent_steps": 0,
+        "updates": 0,
+        "evaluations": 0,
+        "seconds": 0.0,
+        "replay": 0,
+        "rng": None,
+    }
+    path = run_dir / TRAINING
+    if not path.exists():
+        return [], fresh
+    tensors, meta = checkpoints.read(path)
+    now = json.loads(json.dumps(agent.training_meta()))
+    for key in FIXED:
+        difference = _first_difference(meta.get(key), now[key], key)
+        if difference:
+            raise ShiftBenchError(
+                f"{run_dir}: the run there was started with {difference}; "
+                "give another --out, or --fresh to begin anew"
+            )
+    agent.restore(tensors, meta)
+    return meta["curve"], meta["counters"]
+
+
+def _first_difference(old: Any, new: Any, name: str) -> str:
+    """Return ``"<name> <old>, not <new>"`` for the first leaf that differs, or ``""``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            found = _first_difference(old.get(key), new.get(key), f"{name}.{key}")
+            if found:
+                return found
+        return ""
+    return "" if old == new else f"{name} {old!r}, not {new!r}"
+
+
+def checkpoint(
+    agent: Learner,
+    run_dir: Path,
+    rows: list[dict[str, Any]],
+    counters: dict[str, Any],
+    replay: Replay,
+    rng: np.random.Generator,
+    budget: int,
+) -> None:
+    """Write the policy, the curve, then the training state: each whole or not at all.
+
+    ``budget``, the environment steps that were asked for, tells later who was stopped short.
+    """
+    counters.update(replay=replay.count, rng=rng.bit_generator.state)
+    agent.save(run_dir / POLICY)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with replacing(run_dir / CURVE) as path, path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    meta = {**agent.training_meta(), "counters": counters, "curve": rows, "budget": budget}
+    checkpoints.write(run_dir / TRAINING, agent.training_state(), meta)
+    replay.journal.commit(len(replay))
+
+
+def forget_unsaved(run_dir: Path, replay: Replay) -> None:
+    """Give replay back what it held at the last checkpoint, wherever the training was stopped."""
+    path = run_dir / TRAINING
+    saved = checkpoints.read_meta(path)["counters"]["replay"] if path.exists() else 0
+    # Equal where the stop came after the checkpoint was whole and before this was noted.
+    if saved != replay.count:
+        replay.journal.undo()

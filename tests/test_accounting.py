@@ -1,0 +1,59 @@
+"""Where time and memory went."""
+
+import time
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+import torch
+
+from shiftbench import accounting
+from shiftbench.agents.networks import Config
+from shiftbench.specs import AgentSpec
+
+
+def test_work_inside_other_work_counts_once():
+    clock = accounting.Clock()
+
+    class Tool:
+        def work(self):
+            time.sleep(0.02)
+            return 5
+
+    tool = Tool()
+    start = time.perf_counter()
+    with clock.watching(tool, "work", "inner"), clock("outer"):
+        time.sleep(0.01)
+        assert tool.work() == 5
+    total = time.perf_counter() - start
+    assert "work" not in vars(tool)
+    assert clock.seconds["inner"] >= 0.02
+    assert clock.seconds["outer"] >= 0.01
+    assert sum(clock.seconds.values()) == pytest.approx(total, abs=0.01)
+    assert "inner" in clock.summary()
+
+
+def test_memory_is_that_of_this_process():
+    text = accounting.memory()
+    assert float(text.split()[2]) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("spec", "flags"),
+    [
+        (AgentSpec("a", "dreamer", "cnn", "scratch"), "lower --jobs, or"),
+        (
+            AgentSpec("a", "dreamer", "timm:resnet18", "partial"),
+            "lower --jobs, --encoder-size, --finetune-blocks, or",
+        ),
+    ],
+)
+def test_a_full_device_says_what_to_lower(cartpole, spec, flags):
+    agent = SimpleNamespace(
+        spec=spec, config=msgspec.convert({"batch": 7}, Config), task=cartpole, train_steps=900
+    )
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
+    text = str(accounting.out_of_memory(error, agent, 500))
+    assert flags in text
+    for part in ("cartpole_balance", "step 900", "(CUDA out of memory)", "batch (7)", "step 500"):
+        assert part in text
