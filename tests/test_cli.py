@@ -28,6 +28,10 @@ TABLES = {
     "comparisons.csv", "families.csv", "score_by_level.png",
     "score_by_level.svg", "families.png", "families.svg",
 }  # fmt: skip
+#: What `report` draws besides, of one agent.
+PLOTS = {
+    f"{name}.{kind}" for name in ("profiles", "clean_against_shifted") for kind in ("png", "svg")
+}
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -139,7 +143,7 @@ def test_run_and_report_print_the_same_json_and_nothing_else(call, mine):
     assert [entry["level"] for entry in board] == ["none", "half"]
     again = call("report", "runs", "--tasks-dir", "tasks", "--out", "tables", "--json")
     assert (again.code, json.loads(again.out)) == (0, json.loads(done.out))
-    assert {path.name for path in Path("tables").iterdir()} == TABLES
+    assert {path.name for path in Path("tables").iterdir()} == TABLES | PLOTS
 
 
 def test_anchors_as_json(call, mine):
