@@ -84,12 +84,13 @@ def train(
     for run in todo:
         check_writable(run.folder)
         check_free(run.folder)  # refused now, not in some hours
+    jobs = min(jobs, len(todo))
+    # Builds each agent, so what is wrong with one is said before anything else.
+    expected = _expected(todo, steps, device, cache, halt, jobs, fresh) if todo else ""
     progress.note(
         f"Training plan: {len(todo)} of {len(plan)} runs, up to {steps} environment steps each."
     )
     if todo:
-        jobs = min(jobs, len(todo))
-        expected = _expected(todo, steps, device, cache, halt, jobs, fresh)
         how = "--resume in place of --fresh" if fresh else "the same command"
         progress.note(f"Expected: {expected}. Ctrl-C stops; {how} goes on.")
     # All at once: what is not begun when the time is over must not pass for done.

@@ -325,7 +325,7 @@ def test_a_training_with_other_settings(call, policy, tiny, tmp_path):
 
 
 def test_hub_weights_without_a_network_fail_at_once(refused, tmp_path, monkeypatch):
-    import huggingface_hub
+    import huggingface_hub.constants
 
     def no_network(*_, **__):
         raise socket.gaierror(-2, "Name or service not known")
