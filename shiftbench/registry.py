@@ -139,5 +139,6 @@ ALGORITHMS = Registry(
     {
         "dreamer": "shiftbench.agents.dreamer:DreamerAgent",
         "random": "shiftbench.agents.random:RandomAgent",
+        "zero": "shiftbench.agents.zero:ZeroAgent",
     },
 )

@@ -30,6 +30,7 @@ AGENTS = Registry(
             AgentSpec("pvm-lowlr", "dreamer", "synth", "lowlr"),
             AgentSpec("pvm-lora", "dreamer", "synth", "lora"),
             AgentSpec("random", "random", "none", "scratch"),
+            AgentSpec("zero", "zero", "none", "scratch"),
         )
     },
 )
