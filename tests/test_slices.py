@@ -41,7 +41,7 @@ def one_episode(monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "write", step)
-        patch.setattr("shiftbench.cli.Halt", Limited)
+        patch.setattr("shiftbench.commands.work.Halt", Limited)
         yield
 
 

@@ -1,0 +1,1 @@
+"""What the command line can do; `shiftbench.cli` puts it together."""
