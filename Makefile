@@ -20,8 +20,8 @@ lint: $(VENV)/.test
 # Afresh each time: finished cells would not be played again.
 gate: $(VENV)/.demo
 	rm -rf runs/gate
-	$(BIN)/shiftbench run $(GATE) --shift none --out runs/gate
-	$(BIN)/shiftbench check $(GATE) --level none \
+	$(BIN)/shiftbench run $(GATE) --shift none --shift severe --out runs/gate
+	$(BIN)/shiftbench check $(GATE) --level none --level severe \
 		--baseline results/mini-v1/episodes.csv --candidate runs/gate/mini-v1/cells
 
 gallery: $(VENV)/.demo
