@@ -14,6 +14,7 @@ import click
 from shiftbench import __version__
 from shiftbench.commands import judge, look, work
 from shiftbench.errors import ShiftBenchError, Unfinished
+from shiftbench.halt import hearing
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,7 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        code = cli.main(words, prog_name="shiftbench", standalone_mode=False)
+        with hearing():
+            code = cli.main(words, prog_name="shiftbench", standalone_mode=False)
     except click.exceptions.Abort:
         code = _stopped(words)
     except KeyboardInterrupt:

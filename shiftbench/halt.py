@@ -1,10 +1,43 @@
-"""When work must stop: the time is over, or the process that started it says so."""
+"""When work must stop: the time is over, Ctrl-C, or the process that started it says so."""
 
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_pressed = threading.Event()
+
+
+@contextmanager
+def hearing() -> Iterator[None]:
+    """Remember Ctrl-C for `Halt`, besides raising KeyboardInterrupt where it strikes.
+
+    Python prints and forgets an exception that strikes in a destructor or another callback, and
+    the work would go on. Where somebody else has the signal, or it is ignored, it stays so.
+    """
+
+    def press(number: int, frame: FrameType | None) -> None:
+        _pressed.set()
+        signal.default_int_handler(number, frame)
+
+    _pressed.clear()
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if ours:
+        signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        _pressed.clear()
 
 
 class Halted(Exception):
@@ -33,7 +66,13 @@ class Halt:
         return math.isfinite(self.end)
 
     def allows(self, seconds: float) -> bool:
-        """Whether work that takes so many seconds would end in time."""
+        """Whether work that takes so many seconds would end in time.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed, and was not heard where it struck.
+        """
+        if _pressed.is_set():
+            raise KeyboardInterrupt
         return self.end - time.monotonic() > seconds and not self.asked()
 
     def check(self) -> None:

@@ -7,6 +7,7 @@ summary name the packages that are missing. In CI (``CI`` is set) they fail inst
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,9 @@ def _driver_error() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background jobs ignore Ctrl-C, as would the commands that tests press it for.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     inherited = getattr(config, "workerinput", {}).get("driver_error")
     config.driver_error = _driver_error() if inherited is None else inherited
 
