@@ -31,18 +31,18 @@ class Camera(GradedFamily):
 
     # Distracting Control Suite (Stone et al. 2021, arXiv 2101.02722): ± 90° of each angle, half the
     # distance nearer and one and a half times it farther, all times 0.1, 0.2, 0.3 for easy, medium,
-    # hard. Its easy angle of 9° is our extreme one: a small turn already changes a frame as much as
-    # the other families' mild levels do, and places in the scene can no longer be read from frames
-    # of 64 px after its larger ones.
+    # hard. Our extreme angle is hardly more than its easy one, 9°: a small turn already changes a
+    # frame as much as the other families' mild levels do, and places in the scene can no longer be
+    # read from frames of 64 px after its larger ones.
     table: ClassVar = {
         # Degrees ± this.
-        "azimuth": (0.0, 1.8, 3.2, 6.0, 9.0),
-        "elevation": (0.0, 1.8, 3.2, 6.0, 9.0),
-        "roll": (0.0, 1.8, 3.2, 6.0, 9.0),
+        "azimuth": (0.0, 1.8, 3.2, 6.0, 10.25),
+        "elevation": (0.0, 1.8, 3.2, 6.0, 10.25),
+        "roll": (0.0, 1.8, 3.2, 6.0, 10.25),
         # Shares of the distance that the camera comes nearer, or goes farther away, at most.
         # Farther than here the thinnest bodies vanish at 64 px.
-        "nearer": (0.0, 0.02, 0.03, 0.045, 0.07),
-        "farther": (0.0, 0.03, 0.04, 0.06, 0.085),
+        "nearer": (0.0, 0.02, 0.03, 0.045, 0.075),
+        "farther": (0.0, 0.03, 0.04, 0.06, 0.09),
         # Length units ± this along each of the camera's own axes. For presets.
         "offset": (0.0, 0.0, 0.0, 0.0, 0.0),
         # Half the side in degrees of the square on whose edge the line of sight ends. For presets.

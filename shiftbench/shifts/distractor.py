@@ -52,6 +52,9 @@ LUMA, SATURATION = (0.15, 0.6), 0.8
 #: Radians an agent step that a moving distractor turns by, at most. Ours.
 TUMBLE = 0.2
 
+#: Frames whose motion is worked out at once.
+AHEAD = 16
+
 #: Points along the longest axis of a body that stand for it.
 ALONG = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
 
@@ -89,51 +92,106 @@ class Distractor(GradedFamily):
         self._bodies = _Bodies(scene)
         self._cover = numbers.cover
 
-        self._points = POINTS[rng.integers(len(SHAPES), size=count)]
+        points = POINTS[rng.integers(len(SHAPES), size=count)]
         self._radius = numbers.radius * rng.uniform(0.6, 1.4, count)
+        self._vanishing = VANISHING * self._radius
         colours = patterns.palette(rng, LUMA, max(count, 2), SATURATION)[:count]
         texture = np.zeros((COUNT, COUNT, 3), np.uint8)
         texture[:, :count] = np.round(255 * colours)
         scene.set_texture(scene.solids.material, texture)
         scene.solids.show()
-        self._start = rng.uniform(-FIELD, FIELD, (count, 2))
+        start = rng.uniform(-FIELD, FIELD, (count, 2))
         heading = rng.uniform(0, 2 * np.pi, count)
         speed = numbers.speed * rng.uniform(0.5, 1.5, count)
-        self._velocity = speed[:, None] * np.stack([np.cos(heading), np.sin(heading)], 1)
+        velocity = speed[:, None] * np.stack([np.cos(heading), np.sin(heading)], 1)
         before = np.arange(count) < round(numbers.before * count)
         self._depth = np.where(before, rng.uniform(*BEFORE, count), rng.uniform(*BEHIND, count))
         axes = rng.standard_normal((count, 3))
-        self._turns = _Turns(axes / np.linalg.norm(axes, axis=1, keepdims=True))
-        self._angle = rng.uniform(0, 2 * np.pi, count)
-        self._turning = TUMBLE * rng.uniform(-1, 1, count) * (numbers.speed > 0)
+        turns = _Turns(axes / np.linalg.norm(axes, axis=1, keepdims=True))
+        angle = rng.uniform(0, 2 * np.pi, count)
+        turning = TUMBLE * rng.uniform(-1, 1, count) * (numbers.speed > 0)
+        self._course = _Course(start, velocity, points, turns, angle, turning)
+        self._eye: _Eye | None = None
 
     def decorate(self, scene: Scene, t: int) -> None:
         if not self._count:
             return
-        view = _View(scene)
-        where = (self._start + self._velocity * t + FIELD) % (2 * FIELD) - FIELD
-        rays = view.rays(where)
-        bodies, widths, distance = self._bodies.seen(view)
-        depth, radius = distance * self._depth, self._radius
+        camera = scene.mjv.camera[0]
+        position = camera.pos.astype(np.float64)
+        if self._eye is None or not self._eye.fits(camera):
+            self._eye = _Eye(camera, scene.width / scene.height, self._radius)
+        eye, course = self._eye, self._course
+        where, k = course.at(t)
+        rays, ground = eye.along(where)
+        places, depths = self._bodies.seen(position, eye)
+        distance = float(depths.sum()) / len(depths) if len(depths) else self._bodies.extent
+        depth = distance * self._depth
         if self._floor > -np.inf:
             # Behind the ground nothing is seen: what would be there lies on it instead.
-            falls = np.minimum(rays[:, 2], -1e-6)
-            ground = (self._floor - view.position[2]) / falls
-            depth = np.minimum(depth, ground / (1 + radius * view.tangent / -falls))
-        near = depth * (1 - radius * view.tangent) < NEAR * distance
-        shown = radius
-        if len(widths) and near.any():
-            across, upright = where[:, :1] - bodies[:, 0], where[:, 1:] - bodies[:, 1]
-            free = np.sqrt(across * across + upright * upright) - (1 - self._cover) * widths
-            shown = np.where(near, np.minimum(radius, free.min(1)), radius)
-            shown = np.where(shown > VANISHING * radius, shown, 0)
-        sizes = (shown * depth * view.tangent).astype(np.float32)
-        places = (view.position + depth[:, None] * rays).astype(np.float32)
-        points = self._points @ self._turns.by(self._angle + self._turning * t)
-        vertices = points[:, : self._points.shape[1] // 2]
-        vertices *= sizes[:, None, None]
-        vertices += places[:, None]
-        scene.solids.place(vertices, points[:, vertices.shape[1] :])
+            depth = np.minimum(depth, (position[2] - self._floor) * ground[k])
+        shown, near = self._radius, depth * eye.front < NEAR * distance
+        if len(depths) and near.any():
+            apart = np.abs(where[k][:, None] - places)
+            apart -= ((1 - self._cover) / eye.tangent) * (self._bodies.radii / depths)
+            shown = np.where(near, np.minimum(shown, apart.min(1)), shown)
+            shown = shown * (shown > self._vanishing)
+        scene.solids.place(
+            course.vertices[k],
+            (shown * depth * eye.tangent)[:, None, None],
+            (position + depth[:, None] * rays[k])[:, None],
+            course.facing[k],
+        )
+
+
+class _Course:
+    """What distractors do by themselves, worked out for `AHEAD` frames at once.
+
+    NumPy takes about as long for one frame as for so many.
+
+    Args:
+        start, velocity: float (n, 2), in half frames and half frames a frame.
+        points: float32 (n, 48, 3), of `POINTS`.
+        turns: about the axes of each.
+        angle, turning: float (n,), in radians and radians a frame.
+
+    Attributes:
+        vertices, facing: turned ``points``, each float32 (frames, n, 24, 3).
+    """
+
+    def __init__(
+        self,
+        start: np.ndarray,
+        velocity: np.ndarray,
+        points: np.ndarray,
+        turns: _Turns,
+        angle: np.ndarray,
+        turning: np.ndarray,
+    ) -> None:
+        self._start, self._velocity = start @ (1, 1j), velocity @ (1, 1j)
+        self._points, self._turns, self._angle, self._turning = points, turns, angle, turning
+        self._moves = bool(velocity.any() or turning.any())
+        self._frames = AHEAD if self._moves else 1
+        self._first = -1
+
+    def at(self, t: int) -> tuple[np.ndarray, int]:
+        """Return where they are, complex (frames, n) in half frames, and which of these is ``t``.
+
+        The real part counts to the right and the imaginary one upwards.
+        """
+        k = t % self._frames
+        if self._first < 0 or (self._moves and t - k != self._first):
+            self._first = t - k
+            times = np.arange(self._first, self._first + self._frames)[:, None]
+            where = self._start + self._velocity * times
+            self._where = _wrapped(where.real) + 1j * _wrapped(where.imag)
+            turned = self._points @ self._turns.by(self._angle + self._turning * times)
+            self.vertices, self.facing = np.split(turned, 2, axis=2)
+        return self._where, k
+
+
+def _wrapped(value: np.ndarray) -> np.ndarray:
+    """Return what leaves the field on one side where it comes in on the other."""
+    return (value + FIELD) % (2 * FIELD) - FIELD
 
 
 class _Turns:
@@ -149,76 +207,102 @@ class _Turns:
         self._rest = np.eye(3) - self._along
 
     def by(self, angles: np.ndarray) -> np.ndarray:
-        """Return what to multiply rows of points by, for angles in radians, float (n,).
+        """Return what to multiply rows of points by, for angles in radians, float (..., n).
 
         Returns:
-            float32 (n, 3, 3).
+            float32 (..., n, 3, 3).
         """
-        cosine, sine = np.cos(angles)[:, None, None], np.sin(angles)[:, None, None]
+        cosine, sine = np.cos(angles)[..., None, None], np.sin(angles)[..., None, None]
         turns = self._along + cosine * self._rest + sine * self._across
         return turns.astype(np.float32)
 
 
-class _View:
-    """The camera of the present frame, for geometry.
+class _Eye:
+    """A camera's axes and angle of view; where it stands is another matter.
+
+    Args:
+        camera: of the present frame.
+        aspect: width of the frame over its height.
+        radius: of the distractors, float (n,), in half frames.
 
     Attributes:
-        position: float (3,).
         tangent: of half the vertical angle of view.
+        projection: float (3, 3), what turns points seen from the camera, as rows, into places in
+            half frames times depths, and depths.
+        front: float (n,), the nearest depth of each distractor as a share of its own.
     """
 
-    def __init__(self, scene: Scene) -> None:
-        eye = scene.mjv.camera[0]
-        self.position = np.array(eye.pos, np.float64)
-        self.tangent = eye.frustum_top / eye.frustum_near
-        wide = self.tangent * scene.width / scene.height
-        axes = np.array([(0.0, 0.0, 0.0), eye.up, eye.forward], np.float64)
+    def __init__(self, camera: mujoco.MjvGLCamera, aspect: float, radius: np.ndarray) -> None:
+        self._axes = camera.up.tobytes(), camera.forward.tobytes()
+        self.tangent = camera.frustum_top / camera.frustum_near
+        axes = np.array([(0.0, 0.0, 0.0), camera.up, camera.forward], np.float64)
         mujoco.mju_cross(axes[0], axes[2], axes[1])
-        scales = np.array([[wide], [self.tangent], [1.0]])
-        self._out, self._in = axes * scales, (axes / scales).T
+        scales = np.array([[self.tangent * aspect], [self.tangent], [1.0]])
+        self._out, self.projection = axes * scales, (axes / scales).T
+        self._wide = radius * self.tangent
+        self.front = 1 - self._wide
+        self._where: np.ndarray | None = None
 
-    def rays(self, where: np.ndarray) -> np.ndarray:
-        """Return rays of unit depth, float (n, 3), through places in half frames, float (n, 2)."""
-        return where @ self._out[:2] + self._out[2]
+    def fits(self, camera: mujoco.MjvGLCamera) -> bool:
+        """Whether ``camera`` looks in the same direction."""
+        return self._axes == (camera.up.tobytes(), camera.forward.tobytes())
 
-    def places(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where points, float (n, 3), are seen: float (n, 2) in half frames, and depths."""
-        seen = (points - self.position) @ self._in
-        depth = np.maximum(seen[:, 2], 1e-6)
-        return seen[:, :2] / depth[:, None], depth
+    def along(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rays of unit depth through places, and how deep they reach the ground.
+
+        Args:
+            where: complex (frames, n), in half frames; asked again for the same array, the same
+                answer is given again.
+
+        Returns:
+            float (frames, n, 3); and float (frames, n), for a camera at height 1 the depth at which
+            a distractor lies on the ground.
+        """
+        if where is not self._where:
+            self._where = where
+            right, up, forward = self._out
+            self._rays = where.real[..., None] * right + where.imag[..., None] * up + forward
+            falls = np.maximum(-self._rays[..., 2], 1e-6)
+            self._ground = 1 / (falls + self._wide)
+        return self._rays, self._ground
 
 
 class _Bodies:
-    """Everything of a scene that must not be hidden: solids and sites, as rows of discs."""
+    """Everything of a scene that must not be hidden: solids and sites, as rows of discs.
+
+    Attributes:
+        radii: float (n,), of the discs, in units of length.
+        extent: of the scene, likewise.
+    """
 
     def __init__(self, scene: Scene) -> None:
-        model, self._data = scene.model, scene.data
-        self._extent = float(model.stat.extent)
-        self._geoms = solid_geoms(model)
-        sizes = _half_sizes(model)[self._geoms]
-        self._axis = sizes.argmax(1)
-        self._width = np.sort(sizes, 1)[:, 1]
-        length = np.maximum(sizes.max(1) - self._width, 0)
-        self._steps = (length[:, None] * ALONG)[:, :, None]
+        model, data = scene.model, scene.data
+        self.extent = float(model.stat.extent)
+        geoms = solid_geoms(model)
+        sizes = _half_sizes(model)[geoms]
+        width = np.sort(sizes, 1)[:, 1]
+        length = np.maximum(sizes.max(1) - width, 0)
+        self._steps = (length[:, None] * ALONG).reshape(-1, 1)
+        self._geoms = np.repeat(geoms, len(ALONG))
+        # Where the axis along the longest side stands in the flat array of all rotations.
+        column = 9 * geoms + sizes.argmax(1)
+        self._axes = np.repeat(column[:, None] + (0, 3, 6), len(ALONG), axis=0)
+        self._positions, self._turns = data.geom_xpos, data.geom_xmat.reshape(-1)
         shown = (model.site_group < 3) & (model.site_rgba[:, 3] > 0)
-        self._sites = np.flatnonzero(shown)
-        self._radii = np.concatenate(
-            [np.repeat(self._width, len(ALONG)), model.site_size[self._sites, 0]]
-        )
+        self._sites, self._site_positions = np.flatnonzero(shown), data.site_xpos
+        self.radii = np.concatenate([np.repeat(width, len(ALONG)), model.site_size[self._sites, 0]])
 
-    def seen(self, view: _View) -> tuple[np.ndarray, np.ndarray, float]:
-        """Return the discs' places, float (n, 2), and radii, float (n,), in half frames.
-
-        The third value is their mean depth.
-        """
-        turned = self._data.geom_xmat.reshape(-1, 3, 3)[self._geoms, :, self._axis]
-        points = self._data.geom_xpos[self._geoms][:, None] + self._steps * turned[:, None]
-        points = points.reshape(-1, 3)
+    def seen(self, position: np.ndarray, eye: _Eye) -> tuple[np.ndarray, np.ndarray]:
+        """Return the discs' places, complex (n,) in half frames, and depths, float (n,)."""
+        points = self._turns.take(self._axes)
+        points *= self._steps
+        points += self._positions.take(self._geoms, 0)
         if len(self._sites):
-            points = np.concatenate([points, self._data.site_xpos[self._sites]])
-        places, depth = view.places(points)
-        distance = float(depth.sum()) / len(depth) if len(depth) else self._extent
-        return places, self._radii / (depth * view.tangent), distance
+            points = np.concatenate([points, self._site_positions.take(self._sites, 0)])
+        points -= position
+        seen = points @ eye.projection
+        depths = np.maximum(seen[:, 2], 1e-6)
+        return (seen[:, :2] / depths[:, None]).view(np.complex128)[:, 0], depths
 
 
 def _half_sizes(model: mujoco.MjModel) -> np.ndarray:

@@ -7,7 +7,6 @@ state, a reward or the length of an episode. Every frame the physics' state is c
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -16,13 +15,8 @@ import numpy as np
 
 from shiftbench.errors import ShiftBenchError
 from shiftbench.shifts import solids
+from shiftbench.shifts.models import check_equal, visual_model
 from shiftbench.shifts.sky import Ground, Rays, Sky, rays
-
-#: Spare textures: how many, and their size in pixels. A texture family colours the floor and the
-#: walls with the 2-D ones and each solid of a suite task with a cube; larger sizes cost time at
-#: every reset and are invisible at 64 px.
-SPARE_2D, SIZE_2D = 4, 64
-SPARE_CUBE, SIZE_CUBE = 6, 32
 
 _RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 
@@ -42,9 +36,6 @@ _MIRRORED = (
         if name.startswith(("mat_", "light_", "cam_")) and name != "cam_ipd"
     ),
 )
-
-#: Kinds of objects whose order and names the two models must share.
-_NAMED = ("BODY", "GEOM", "SITE", "CAMERA", "LIGHT", "MATERIAL")
 
 
 class Scene:
@@ -82,14 +73,14 @@ class Scene:
         height: int,
         width: int,
     ) -> None:
-        self.model, self.spare_2d, self.spare_cube = _compile(xml, assets)
+        self.model, self.spare_2d, self.spare_cube = visual_model(xml, assets)
         # MuJoCo places two eyes and draws the view from between them; families read and move one.
         self.model.vis.global_.ipd = 0.0
         self.model.cam_ipd[:] = 0.0
         self.data = mujoco.MjData(self.model)
         self.height, self.width = height, width
         clean, self._live = physics.model.ptr, physics.data.ptr
-        _check_equal(clean, self.model)
+        check_equal(clean, self.model)
         self.camera = _camera_id(self.model, camera)
         self.mjv = mujoco.MjvScene(self.model, maxgeom=_max_geoms(self.model))
         self._option = mujoco.MjvOption()
@@ -298,56 +289,6 @@ class Scene:
         start = self.model.tex_adr[texture]
         stop = start + size * self.model.tex_height[texture] * 3
         return self.model.tex_data[start:stop].reshape(-1, size, size, 3)
-
-
-def _compile(
-    xml: str, assets: Mapping[str, bytes]
-) -> tuple[mujoco.MjModel, tuple[int, ...], tuple[int, ...]]:
-    """Compile the task's MJCF with white spare textures and materials after its own ones."""
-    spec = mujoco.MjSpec.from_string(xml, include=dict(assets), assets=dict(assets))
-    kinds = (
-        ("spare_2d", SPARE_2D, SIZE_2D, mujoco.mjtTexture.mjTEXTURE_2D),
-        ("spare_cube", SPARE_CUBE, SIZE_CUBE, mujoco.mjtTexture.mjTEXTURE_CUBE),
-    )
-    for prefix, count, size, kind in kinds:
-        for i in range(count):
-            name = f"shiftbench_{prefix}_{i}"
-            spec.add_texture(
-                name=name,
-                type=kind,
-                builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
-                width=size,
-                height=size,
-                rgb1=[1, 1, 1],
-                rgb2=[1, 1, 1],
-            )
-            material = spec.add_material(name=name)
-            textures = list(material.textures)
-            textures[_RGB] = name
-            material.textures = textures
-    solids.add_to(spec)
-    with warnings.catch_warnings():
-        # Of attributes that MuJoCo will drop one day; the MJCF is dm_control's.
-        warnings.simplefilter("ignore", UserWarning)
-        model = spec.compile()
-    ids = (
-        tuple(model.material(f"shiftbench_{prefix}_{i}").id for i in range(count))
-        for prefix, count, _, _ in kinds
-    )
-    return model, *ids
-
-
-def _check_equal(physics: mujoco.MjModel, visual: mujoco.MjModel) -> None:
-    """Raise RuntimeError unless everything that has a name has the same index in both models."""
-    for kind in _NAMED:
-        which = getattr(mujoco.mjtObj, f"mjOBJ_{kind}")
-        count = {"MATERIAL": "nmat", "CAMERA": "ncam"}.get(kind, f"n{kind.lower()}")
-        for i in range(getattr(physics, count)):
-            ours, theirs = (mujoco.mj_id2name(model, which, i) for model in (visual, physics))
-            if ours != theirs:
-                raise RuntimeError(
-                    f"{kind.lower()} {i} is '{theirs}' in the physics, '{ours}' here"
-                )
 
 
 def _camera_id(model: mujoco.MjModel, camera: int | str) -> int:

@@ -29,20 +29,7 @@ _VERTICES = FACES.size  # of one solid: each face has corners of its own, for it
 
 
 def add_to(spec: mujoco.MjSpec) -> None:
-    """Add the skin, its material and its texture to a model that is not compiled yet."""
-    spec.add_texture(
-        name=NAME,
-        type=mujoco.mjtTexture.mjTEXTURE_2D,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
-        width=COUNT,
-        height=COUNT,
-        rgb1=[1, 1, 1],
-        rgb2=[1, 1, 1],
-    )
-    material = spec.add_material(name=NAME)
-    textures = list(material.textures)
-    textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = NAME
-    material.textures = textures
+    """Add the skin to a model that is not compiled yet and has its material."""
     skin = spec.add_skin()
     skin.name, skin.material, skin.group, skin.inflate = NAME, NAME, _HIDDEN, 0.0
     quads = np.arange(COUNT * _VERTICES, dtype=np.int32).reshape(-1, 4)
@@ -114,17 +101,22 @@ class Solids:
         """Draw them no longer."""
         self._option.skingroup[_HIDDEN] = 0
 
-    def place(self, vertices: np.ndarray, facing: np.ndarray) -> None:
+    def place(
+        self, vertices: np.ndarray, scale: np.ndarray, offset: np.ndarray, facing: np.ndarray
+    ) -> None:
         """Place them in the present frame, for `ShiftFamily.decorate`.
 
         Args:
-            vertices, facing: float (n, 24, 3) in the world, as `faces_of` orders them, with n at
-                most `COUNT`. Of one whose vertices are all one point nothing is seen.
+            vertices, facing: float (n, 24, 3), as `faces_of` orders them, with n at most `COUNT`.
+            scale, offset: float (n, 1, 1) and (n, 1, 3): ``vertices`` times the one plus the other
+                are places in the world. Of a solid with scale 0 nothing is seen.
 
         Raises:
             ValueError: there are more of them.
         """
-        if len(vertices) > COUNT:
+        count = len(vertices)
+        if count > COUNT:
             raise ValueError(f"a frame holds {COUNT} solids at most")
-        self._vertices[: len(vertices)] = vertices
-        self._normals[: len(vertices)] = facing
+        # Written once whole: a vertex is float32, and the offset is far larger than the solid.
+        self._vertices[:count] = vertices * scale + offset
+        self._normals[:count] = facing

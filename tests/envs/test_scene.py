@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shiftbench.envs.pixels import PixelEnv
-from shiftbench.shifts.scene import SPARE_2D, SPARE_CUBE
+from shiftbench.shifts.models import SPARE_2D, SPARE_CUBE
 from shiftbench.specs import Shift
 
 

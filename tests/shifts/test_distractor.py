@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from shiftbench.envs.pixels import PixelEnv
-from shiftbench.shifts.distractor import POINTS, Distractor, _Bodies, _Turns, _View
+from shiftbench.shifts import distractor
+from shiftbench.shifts.distractor import POINTS, Distractor, _Bodies, _Eye, _Turns
 from shiftbench.specs import LEVELS, Shift
 
 
@@ -94,12 +95,40 @@ def test_a_place_and_its_ray_agree(shift_envs):
     env = shift_envs["finger_spin"]
     env.reset(0)
     env.scene.update()
-    view = _View(env.scene)
-    where = np.random.default_rng(0).uniform(-1, 1, (20, 2))
-    points = view.position + 3.0 * view.rays(where)
-    places, depth = view.places(points)
-    np.testing.assert_allclose(places, where, atol=1e-5)
-    np.testing.assert_allclose(depth, 3.0, atol=1e-5)
+    camera = env.scene.mjv.camera[0]
+    eye = _Eye(camera, 1.0, np.full(20, 0.1))
+    where = np.random.default_rng(0).uniform(-1, 1, (1, 20, 2)) @ (1, 1j)
+    rays, ground = eye.along(where)
+    seen = 3.0 * rays[0] @ eye.projection
+    np.testing.assert_allclose(seen[:, 0] / seen[:, 2], where[0].real, atol=1e-5)
+    np.testing.assert_allclose(seen[:, 1] / seen[:, 2], where[0].imag, atol=1e-5)
+    np.testing.assert_allclose(seen[:, 2], 3.0, atol=1e-5)
+    # A sphere of that radius, in half frames, touches the ground a unit below the camera.
+    falls, deep = -rays[0, :, 2], ground[0]
+    down = falls > 1e-3
+    assert down.any()
+    radius = 0.1 * eye.tangent * deep[down]
+    np.testing.assert_allclose(1.0 - deep[down] * falls[down], radius, atol=1e-6)
+
+
+@pytest.mark.parametrize("frames", [1, 5])
+def test_a_moment_does_not_depend_on_how_many_are_worked_out_at_once(
+    shift_envs, monkeypatch, frames
+):
+    env = shift_envs["finger_spin"]
+    env.reset(0, at("severe"), 2)
+
+    def seen():
+        drawn = []
+        for t in (0, 15, 16, 40):
+            env.agent_steps = t
+            drawn.append(env.draw())
+        return np.stack(drawn)
+
+    usual = seen()
+    monkeypatch.setattr(distractor, "AHEAD", frames)
+    env.reset(0, at("severe"), 2)
+    assert (seen() == usual).all()
 
 
 def test_turns_are_rotations():
