@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from shiftbench.report.tables import Runs
+    from shiftbench.report.runs import Runs
     from shiftbench.specs import Task
 
 
@@ -25,7 +25,7 @@ class Report(NamedTuple):
         families: mean return and score for each agent, task, family and level.
         comparisons: every two agents at every level.
         missing: one line for each thing that does not count since something of it is missing.
-        runs: agent → level → what counts, see `shiftbench.report.tables.complete`.
+        runs: agent → level → what counts, see `shiftbench.report.runs.Every`.
     """
 
     board: pd.DataFrame
@@ -48,16 +48,18 @@ def compute(rows: pd.DataFrame, seed: int = 0) -> Report:
         ShiftBenchError: not one run is complete.
     """
     from shiftbench.report import pairs, tables
+    from shiftbench.report.runs import Every, order
 
-    complete = tables.complete(rows)
-    board, missing = tables.leaderboard(rows, seed, complete)
-    against = pairs.compare(rows, list(board["agent"].unique()), tables.order(board), complete)
+    every = Every(rows)
+    complete = every.complete()
+    board, missing = tables.leaderboard(rows, seed, every)
+    against = pairs.compare(complete, list(board["agent"].unique()), order(board))
     board.attrs["notes"] = [
         *(f"missing: {line}" for line in missing),
         *tables.remarks(rows, board),
         *pairs.remarks(against),
     ]
-    parts = [tables.breakdown(rows, column, seed) for column in ("family", "task")]
+    parts = [tables.breakdown(rows, column, seed, every) for column in ("family", "task")]
     return Report(board, *parts, tables.by_family(rows), against, missing, complete[0])
 
 

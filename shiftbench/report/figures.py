@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from shiftbench import bootstrap, stats
 from shiftbench.report.plots import WIDTH, _key, _look, _shown, _style, _wrapped
-from shiftbench.report.tables import APART, Runs, group_of, hardest
+from shiftbench.report.runs import APART, Runs, group_of
+from shiftbench.report.tables import hardest
 from shiftbench.specs import CLEAN
 
 if TYPE_CHECKING:

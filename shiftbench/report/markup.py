@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from shiftbench.report.tables import order
+from shiftbench.report.runs import order
 from shiftbench.specs import CLEAN
 
 Table = tuple[list[str], list[list[str]]]

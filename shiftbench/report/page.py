@@ -13,7 +13,8 @@ import pandas as pd
 from shiftbench import __version__, stats
 from shiftbench.files import replacing
 from shiftbench.report import gallery, markup, plots
-from shiftbench.report.tables import APART, hardest, order
+from shiftbench.report.runs import APART, order
+from shiftbench.report.tables import hardest
 from shiftbench.specs import CLEAN
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from shiftbench import stats
-from shiftbench.report.tables import complete, group_of
+from shiftbench.report.runs import group_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shiftbench.report.tables import Complete
+    from shiftbench.report.runs import Complete
 
 #: Columns of comparisons.csv; ``results/README.md`` documents them.
 COMPARISONS = (
@@ -21,21 +21,15 @@ COMPARISONS = (
 )  # fmt: skip
 
 
-def compare(
-    rows: pd.DataFrame,
-    agents: Sequence[str],
-    levels: Sequence[str],
-    found: Complete | None = None,
-) -> pd.DataFrame:
+def compare(complete: Complete, agents: Sequence[str], levels: Sequence[str]) -> pd.DataFrame:
     """Return one line for each level and pair of agents, on the tasks that both have.
 
     Args:
-        rows: what `shiftbench.results.read_rows` returns.
+        complete: what `shiftbench.report.runs.Every.complete` returns.
         agents: in the order of the leaderboard: the first of a pair stands above the second.
         levels: by severity.
-        found: what `shiftbench.report.tables.complete` says of the rows, where that is known.
     """
-    runs, _ = found or complete(rows)
+    runs, _ = complete
     lines = []
     for level in levels:
         for one, other in combinations(agents, 2):

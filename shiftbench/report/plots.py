@@ -17,7 +17,7 @@ import seaborn as sns
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from shiftbench.report.tables import APART, order
+from shiftbench.report.runs import APART, order
 from shiftbench.specs import CLEAN
 
 if TYPE_CHECKING:
@@ -167,8 +167,7 @@ def families(table: pd.DataFrame, agents: Sequence[str]) -> Figure:
 def save(figure: Figure, path: Path, kind: str) -> None:
     """Write a figure as ``png`` or ``svg``, without a date."""
     metadata = {"Software": None} if kind == "png" else {"Date": None}
-    with _style("white"):
-        figure.savefig(path, format=kind, dpi=DPI, metadata=metadata)
+    _write(figure, path, format=kind, dpi=DPI, metadata=metadata)
 
 
 def themed(figure: Figure) -> str:
@@ -177,8 +176,7 @@ def themed(figure: Figure) -> str:
     The reader's preference for light or dark counts, also where the SVG is the source of an image.
     """
     buffer = io.StringIO()
-    with _style("white"):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    _write(figure, buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     light, dark = (
         ";".join(f"--c{place}:{pair[theme]}" for place, pair in enumerate(INKS)) for theme in (0, 1)
@@ -188,6 +186,14 @@ def themed(figure: Figure) -> str:
     rules = f"svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}"
     head, mark, rest = svg.partition("<defs>")
     return f"{head}<style>{rules}</style>{mark}{rest}"
+
+
+def _write(figure: Figure, file: Path | io.StringIO, **options: Any) -> None:
+    with _style("white"):
+        figure.savefig(file, **options)
+    # Its axes have their places now: finding them takes longer than drawing, and would be repeated
+    # for each file.
+    figure.set_layout_engine("none")
 
 
 def _key(agents: Sequence[str]) -> tuple[list[str], int, float]:

@@ -9,10 +9,8 @@ import pandas as pd
 
 from shiftbench import bootstrap, stats
 from shiftbench.errors import ShiftBenchError
+from shiftbench.report.runs import APART, Complete, Every, Runs, group_of, order
 from shiftbench.specs import CLEAN, LEVELS
-
-#: Shown apart, never averaged with the single families.
-APART = "combined"
 
 #: The level that plots of one level show, where it was played; see `hardest`.
 COMPARED = "severe"
@@ -31,14 +29,9 @@ FAMILIES = (
     "episodes",
 )  # fmt: skip
 
-#: (task, training seed) → score of each episode, averaged over the families.
-Runs = dict[tuple[str, int], pd.Series]
-#: Agent → level → runs that are complete, and a line for each thing that is missing.
-Complete = tuple[dict[str, dict[str, Runs]], list[str]]
-
 
 def leaderboard(
-    rows: pd.DataFrame, seed: int = 0, found: Complete | None = None
+    rows: pd.DataFrame, seed: int = 0, every: Every | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Compute one line for each agent and level.
 
@@ -49,7 +42,7 @@ def leaderboard(
     Args:
         rows: what `shiftbench.results.read_rows` returns.
         seed: of the bootstrap.
-        found: what `complete` says of them, where that is known already.
+        every: the same rows, where they are sorted already.
 
     Returns:
         The leaderboard: agents with more tasks × levels first, then by falling overall number, then
@@ -58,23 +51,26 @@ def leaderboard(
     Raises:
         ShiftBenchError: not one run is complete.
     """
-    return _board(rows[rows["family"] != APART], seed, found or complete(rows))
+    every = every or Every(rows)
+    return _board(every.complete(), every.severities, seed)
 
 
-def breakdown(rows: pd.DataFrame, column: str, seed: int = 0) -> pd.DataFrame:
+def breakdown(
+    rows: pd.DataFrame, column: str, seed: int = 0, every: Every | None = None
+) -> pd.DataFrame:
     """Return a leaderboard for each ``family`` or ``task``, named in a first column.
 
     A family's has the clean arm beside it; where not one run is complete it has no lines.
     """
+    every = every or Every(rows)
     parts = []
-    for name in sorted(set(rows[column]) - {CLEAN}):
-        own = rows[column] == name
+    for name in sorted(set(rows[column].unique()) - {CLEAN}):
         if column == "family":
-            own |= rows["family"] == CLEAN
+            found = every.complete(families={name, CLEAN})
         else:
-            own &= rows["family"] != APART
+            found = every.complete(task=name)
         try:
-            board, _ = _board(rows[own], seed, _complete(rows[own]))
+            board, _ = _board(found, every.severities, seed)
         except ShiftBenchError:
             continue
         board.insert(0, column, name)
@@ -82,44 +78,10 @@ def breakdown(rows: pd.DataFrame, column: str, seed: int = 0) -> pd.DataFrame:
     return pd.concat(parts) if parts else pd.DataFrame(columns=[column, *LEADERBOARD])
 
 
-def complete(rows: pd.DataFrame) -> Complete:
-    """Return the runs that count in the leaderboard of all rows, `APART` left out.
-
-    Returns:
-        Agent → level → runs, by name of the agent and by severity; and what is missing.
-    """
-    return _complete(rows[rows["family"] != APART])
-
-
-def _complete(rows: pd.DataFrame) -> Complete:
-    rows = rows[["agent", "task", "family", "level", "severity", "train_seed", "episode", "score"]]
-    tasks = set(rows["task"].unique())
-    families = {str(level): set(own.unique()) for level, own in rows.groupby("level")["family"]}
-    levels = order(rows)
-    found: dict[str, dict[str, Runs]] = {}
-    missing: list[str] = []
-    for agent, own in rows.groupby("agent"):
-        missing += [
-            f"{agent}: nothing on {task}" for task in sorted(tasks - set(own["task"].unique()))
-        ]
-        here = dict(iter(own.groupby("level")))
-        seeds = [
-            (task, seed)
-            for task, of_task in own.groupby("task")["train_seed"]
-            for seed in sorted(of_task.unique())
-        ]
-        found[str(agent)] = {
-            level: _complete_runs(
-                str(agent), level, here.get(level), seeds, families[level], missing
-            )
-            for level in levels
-        }
-    return found, missing
-
-
-def _board(rows: pd.DataFrame, seed: int, complete_: Complete) -> tuple[pd.DataFrame, list[str]]:
-    severities = rows.groupby("level")["severity"].first().to_dict()
-    found, missing = complete_
+def _board(
+    complete: Complete, severities: dict[str, float], seed: int
+) -> tuple[pd.DataFrame, list[str]]:
+    found, missing = complete
     lines: list[dict[str, Any]] = []
     for agent, runs in found.items():
         lines += _agent_lines(agent, runs, severities, seed)
@@ -154,39 +116,6 @@ def _ranks(ranked: pd.DataFrame) -> pd.Series:
     return ranks
 
 
-def _complete_runs(
-    agent: str,
-    level: str,
-    here: pd.DataFrame | None,
-    seeds: list[tuple[str, int]],
-    families: set[str],
-    missing: list[str],
-) -> Runs:
-    """Return the runs of an agent that are complete at a level, and name what is missing."""
-    runs: Runs = {}
-    if here is None:
-        missing.append(f"{agent}: nothing at {level}")
-        return runs
-    of_run = dict(iter(here.groupby(["task", "train_seed"])))
-    episodes = {task: set(own.unique()) for task, own in here.groupby("task")["episode"]}
-    for task, train_seed in seeds:
-        where = f"{agent} on {task}, seed {train_seed}, {level}"
-        run = of_run.get((task, train_seed))
-        if run is None:
-            missing.append(f"{where}: nothing")
-            continue
-        played = {family: set(own.unique()) for family, own in run.groupby("family")["episode"]}
-        lacking = sorted(families - set(played))
-        fewer = sorted(family for family in played if played[family] != episodes[task])
-        if lacking:
-            missing.append(f"{where}: no {', '.join(lacking)}")
-        elif fewer:
-            missing.append(f"{where}: not all episodes of {', '.join(fewer)}")
-        else:
-            runs[task, train_seed] = run.groupby("episode")["score"].mean()
-    return runs
-
-
 def _agent_lines(
     agent: str, runs: dict[str, Runs], severities: dict[str, float], seed: int
 ) -> list[dict[str, Any]]:
@@ -201,7 +130,7 @@ def _agent_lines(
         value = stats.score(group)
         low, high = bootstrap.interval(group, seed=seed)
         paired = {
-            key: clean[key][run.index]
+            key: clean[key].reindex(run.index)
             for key, run in here.items()
             if key in clean and run.index.isin(clean[key].index).all()
         }
@@ -241,14 +170,6 @@ def _agent_lines(
             "robustness": stats.robustness(scores, list(LEVELS)),
         }
     return [{**line, **whole} for line in lines]
-
-
-def group_of(runs: Runs) -> list[np.ndarray]:
-    """Return one array (seeds, episodes) a task; complete runs of a task have equal episodes."""
-    return [
-        np.array([run.to_numpy() for (name, _), run in runs.items() if name == task])
-        for task in dict.fromkeys(task for task, _ in runs)
-    ]
 
 
 def remarks(rows: pd.DataFrame, board: pd.DataFrame) -> list[str]:
@@ -313,8 +234,3 @@ def hardest(board: pd.DataFrame) -> str:
     """Return the level at which agents are compared: severe, else the last of the board's."""
     levels = order(board)
     return COMPARED if COMPARED in levels else levels[-1]
-
-
-def order(table: pd.DataFrame) -> list[str]:
-    """Return the levels of a table with ``level`` and ``severity``, by severity."""
-    return list(table.sort_values("severity", kind="stable")["level"].unique())

@@ -13,6 +13,7 @@ from PIL import Image
 from shiftbench import report, results
 from shiftbench.errors import ShiftBenchError
 from shiftbench.report import pairs, plots, tables
+from shiftbench.report.runs import Every
 from shiftbench.specs import LEVELS
 
 #: Clean score of each run of agent "good": seeds of task x, then of task y.
@@ -184,7 +185,7 @@ def test_leaderboards_by_family_and_task_have_the_clean_arm_beside_them(tmp_path
 
 def test_comparisons_by_hand(tmp_path):
     rows = [line for agent, at in (("a", 90.0), ("b", 50.0)) for line in spread(agent, at, 2.0)]
-    table = pairs.compare(read(tmp_path, rows), ["a", "b"], ["none", "severe"])
+    table = pairs.compare(Every(read(tmp_path, rows)).complete(), ["a", "b"], ["none", "severe"])
     assert tuple(table) == pairs.COMPARISONS
     line = table.iloc[1]
     assert line["difference"] == pytest.approx(40.0)
@@ -192,7 +193,7 @@ def test_comparisons_by_hand(tmp_path):
     assert line["p"] == pytest.approx(2 / 70) == pytest.approx(line["smallest_p"])
     assert pairs.remarks(table) == []
     few = read(tmp_path / "few", [r for r in rows if r["train_seed"] < 3])
-    table = pairs.compare(few, ["a", "b"], ["none", "severe"])
+    table = pairs.compare(Every(few).complete(), ["a", "b"], ["none", "severe"])
     assert table["verdict"].tolist() == ["not separable"] * 2
     assert "a and b: so few training seeds cannot give a p under 0.1" in pairs.remarks(table)[0]
 
