@@ -175,7 +175,7 @@ class TorchRL:
         value = two_hot(model.critic.mlp, LATENT, "state_value", bins)
         model_loss = DreamerV3ModelLoss(
             world,
-            lambda_reco=config.image_weight,
+            lambda_reco=config.first_image_weight,
             lambda_continue=1.0,
             kl_mode="separate",
             lambda_dynamic=config.dynamics_weight,

@@ -60,7 +60,7 @@ def test_torchrl_learns_the_same_with_the_same_parts(benchmark, cartpole, tmp_pa
     replays[0].mean_frame = lambda: np.full((64, 64, 3), 127.5)
     wanted, rng = learn(ours, replays[0], 1), seeding.rng(2)
     found = peer.learn(replays[1], rng)
-    weight = ours.config.image_weight
+    weight = ours.config.first_image_weight
     # Latents are drawn, so these are estimates of the same numbers.
     assert found["loss_model_reco"] == pytest.approx(weight * wanted["image_loss"], rel=0.03)
     assert found["loss_model_reward"] == pytest.approx(wanted["reward_loss"], rel=0.03)

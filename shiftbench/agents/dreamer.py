@@ -318,7 +318,7 @@ class DreamerAgent(Agent):
         batch = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
         batch["seen"] = augment.apply(batch["pixels"], self.augmentation, self.generator)
         self.optimizer.zero_grad()
-        loss, parts, states, beliefs = model.model_loss(batch, self.generator)
+        loss, parts, states, beliefs = model.model_loss(batch, self.generator, self._updates)
         loss.backward()
         states, beliefs = states.detach(), beliefs.detach()
         replay.refresh(index, self._classes(states), beliefs.cpu().numpy())

@@ -41,7 +41,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     decoder_channels: tuple[int, int, int] = (48, 32, 32)
     unimix: float = 0.01  # the paper's
     free_nats: float = 1.0  # the paper's
-    image_weight: float = 30.0
+    first_image_weight: float = 30.0
+    image_weight: float = 1.0  # the paper's
+    image_weight_updates: tuple[int, int] = (250, 500)  # from the one to the other
     dynamics_weight: float = 1.0  # the paper's
     representation_weight: float = 0.1  # the paper's
     batch: int = 8

@@ -117,8 +117,15 @@ class DreamerModel(nn.Module):
             beliefs.append(belief)
         return torch.stack(logits, 1), torch.stack(states, 1), torch.stack(beliefs, 1)
 
+    def image_weight(self, updates: int) -> float:
+        """Return the weight of the image loss after so many updates; it falls geometrically."""
+        config = self.config
+        start, end = config.image_weight_updates
+        share = min(max((updates - start) / (end - start), 0.0), 1.0)
+        return config.first_image_weight ** (1.0 - share) * config.image_weight**share
+
     def model_loss(
-        self, batch: dict[str, Tensor], generator: torch.Generator | None
+        self, batch: dict[str, Tensor], generator: torch.Generator | None, updates: int = 0
     ) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
         """Return the world model's loss, its parts, and the posterior states and beliefs.
 
@@ -126,6 +133,8 @@ class DreamerModel(nn.Module):
             batch: what `shiftbench.replay.Replay.sample` returns, as tensors, and under ``seen``
                 the frames that the encoder is given, where they are others than ``pixels``, which
                 the decoder predicts.
+            generator: of the sampled latents.
+            updates: how many there have been, for `image_weight`.
         """
         acting, config = self.acting, self.config
         if "activations" in batch:
@@ -147,7 +156,7 @@ class DreamerModel(nn.Module):
             self.continuation(features).squeeze(-1), 1.0 - batch["terminal"].float()
         )
         loss = (
-            config.image_weight * image
+            self.image_weight(updates) * image
             + reward
             + continuation
             + config.dynamics_weight * dynamics

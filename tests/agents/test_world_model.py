@@ -126,6 +126,19 @@ def test_model_loss_falls_on_one_batch(model):
     assert np.mean(losses[-5:]) < 0.5 * losses[0]
 
 
+def test_the_image_weight_falls_from_the_one_to_the_other(model):
+    start, end = CONFIG.image_weight_updates
+    weights = [model.image_weight(u) for u in (0, start, (start + end) // 2, end, 10 * end)]
+    middle = (CONFIG.first_image_weight * CONFIG.image_weight) ** 0.5
+    assert weights == pytest.approx(
+        [CONFIG.first_image_weight] * 2 + [middle] + [CONFIG.image_weight] * 2
+    )
+    data = batch()
+    parts = [model.model_loss(data, torch.Generator().manual_seed(0), u) for u in (start, end)]
+    difference = (weights[0] - weights[3]) * parts[0][1]["image_loss"]
+    torch.testing.assert_close(parts[0][0] - parts[1][0], difference)
+
+
 def test_groups_hold_every_trainable_parameter_once(model):
     held = [id(p) for group in model.groups() for p in group["params"]]
     assert len(held) == len(set(held))
