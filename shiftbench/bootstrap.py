@@ -64,6 +64,26 @@ def _choices(
     return times.reshape(count, episodes), rng.integers(seeds, size=(count, seeds))
 
 
+class Sampled:
+    """The runs of one level with the IQM of each bootstrap draw, for all intervals of them.
+
+    Attributes:
+        group: the runs.
+        score: their IQM.
+        iqms: float (`DRAWS`,).
+        widening: what `widening` says of them.
+    """
+
+    def __init__(self, group: Sequence[np.ndarray], seed: int = 0) -> None:
+        self.group, self.score = group, stats.score(group)
+        self.iqms = stats.iqm_of(draw(group, seed=seed))
+        self.widening = widening(group)
+
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % interval of the IQM, as `interval` does."""
+        return widened(self.score, self.iqms, self.widening)
+
+
 def interval(
     group: Sequence[np.ndarray],
     statistic: Statistic = stats.iqm_of,
@@ -81,31 +101,27 @@ def interval(
     return widened(value, values, widening(group, confidence), confidence)
 
 
-def mean_interval(groups: Sequence[Sequence[np.ndarray]], seed: int = 0) -> tuple[float, float]:
+def mean_interval(levels: Sequence[Sampled]) -> tuple[float, float]:
     """Return the 95 % interval of the mean over several levels of the IQM of the same runs.
 
     Args:
-        groups: one a level, with the same tasks and seeds in the same order.
+        levels: with the same tasks and seeds in the same order, and the same seed of the draws.
     """
-    value = float(np.mean([stats.score(group) for group in groups]))
-    values = np.mean([stats.iqm_of(draw(group, seed=seed)) for group in groups], axis=0)
-    return widened(value, values, max(map(widening, groups)))
+    value = float(np.mean([level.score for level in levels]))
+    values = np.mean([level.iqms for level in levels], axis=0)
+    return widened(value, values, max(level.widening for level in levels))
 
 
-def retention_interval(
-    shifted: Sequence[np.ndarray], clean: Sequence[np.ndarray], seed: int = 0
-) -> tuple[float, float]:
+def retention_interval(shifted: Sampled, clean: Sampled) -> tuple[float, float]:
     """Return the 95 % interval of shifted / clean IQM of the same runs on the same episodes.
 
     NaN where the clean IQM, or the lower end of its percentile interval, is under
     `stats.LEAST_CLEAN`: the ratio could be anything.
     """
-    below = stats.iqm_of(draw(clean, seed=seed))
-    value = stats.retention(stats.score(shifted), stats.score(clean))
-    if np.isnan(value) or np.percentile(below, 2.5) < stats.LEAST_CLEAN:
+    value = stats.retention(shifted.score, clean.score)
+    if np.isnan(value) or np.percentile(clean.iqms, 2.5) < stats.LEAST_CLEAN:
         return float("nan"), float("nan")
-    ratios = stats.iqm_of(draw(shifted, seed=seed)) / below
-    return widened(value, ratios, max(widening(shifted), widening(clean)))
+    return widened(value, shifted.iqms / clean.iqms, max(shifted.widening, clean.widening))
 
 
 def widened(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import combinations, product
 from typing import NamedTuple
 
@@ -149,26 +150,37 @@ def permutation_p(one: Sequence[np.ndarray], other: Sequence[np.ndarray], seed: 
     """
     pooled = [np.concatenate(pair) for pair in zip(one, other, strict=True)]
     counts = [len(ours) for ours in one]
-    ways = math.prod(math.comb(len(p), n) for p, n in zip(pooled, counts, strict=True))
-    if ways <= DEALS:
-        each = [
-            [(*c, *sorted(set(range(len(p))) - set(c))) for c in combinations(range(len(p)), n)]
-            for p, n in zip(pooled, counts, strict=True)
-        ]
-        deals = list(product(*each))
-        orders = [np.array([deal[task] for deal in deals]) for task in range(len(pooled))]
-    else:
-        rng = np.random.default_rng(seed)
-        orders = [rng.random((DEALS, len(p))).argsort(axis=1) for p in pooled]
+    orders, whole = _deals(tuple((n, len(p)) for n, p in zip(counts, pooled, strict=True)), seed)
     dealt = [p[order] for p, order in zip(pooled, orders, strict=True)]
     ours = mean_of([d[:, :n] for d, n in zip(dealt, counts, strict=True)])
     theirs = mean_of([d[:, n:] for d, n in zip(dealt, counts, strict=True)])
     observed = mean_of(one) - mean_of(other)
     slack = 1e-9 * (1.0 + abs(observed))  # sums in another order
     more, less = (ours - theirs >= observed - slack), (ours - theirs <= observed + slack)
-    extra = int(ways > DEALS)
+    extra = int(not whole)
     tail = min(more.sum(), less.sum())
     return min(1.0, 2.0 * float(tail + extra) / (len(more) + extra))
+
+
+@lru_cache(maxsize=2)
+def _deals(counts: tuple[tuple[int, int], ...], seed: int) -> tuple[list[np.ndarray], bool]:
+    """Return in which orders runs are dealt, and whether those are all there are.
+
+    Args:
+        counts: how many of the runs the one side gets, and how many runs there are, for each task.
+
+    Returns:
+        int (deals, runs) for each task; the first runs of an order go to the one side.
+    """
+    if math.prod(math.comb(both, n) for n, both in counts) > DEALS:
+        rng = np.random.default_rng(seed)
+        return [rng.random((DEALS, both)).argsort(axis=1) for _, both in counts], False
+    each = [
+        [(*c, *sorted(set(range(both)) - set(c))) for c in combinations(range(both), n)]
+        for n, both in counts
+    ]
+    deals = list(product(*each))
+    return [np.array([deal[task] for deal in deals]) for task in range(len(counts))], True
 
 
 def verdict(difference: float, p: float) -> str:

@@ -98,16 +98,22 @@ def test_blocks_do_not_change_what_is_drawn_much(monkeypatch):
 
 def test_retention_of_a_share_has_no_width():
     clean = [np.random.default_rng(0).normal(60.0, 5.0, (5, 10))]
-    assert bootstrap.retention_interval([0.5 * clean[0]], clean) == pytest.approx((0.5, 0.5))
-    assert np.isnan(bootstrap.retention_interval(clean, [clean[0] - 55.0])).all()
+
+    def kept(shifted, clean):
+        return bootstrap.retention_interval(bootstrap.Sampled(shifted), bootstrap.Sampled(clean))
+
+    assert kept([0.5 * clean[0]], clean) == pytest.approx((0.5, 0.5))
+    assert np.isnan(kept(clean, [clean[0] - 55.0])).all()
     # A clean score just above 10, but not surely.
-    assert np.isnan(bootstrap.retention_interval(clean, [clean[0] - 49.0])).all()
+    assert np.isnan(kept(clean, [clean[0] - 49.0])).all()
 
 
 def test_levels_of_the_same_runs_are_drawn_together():
     """What one level gains and the other loses leaves the mean of both where it is."""
     up = np.random.default_rng(0).normal(0.0, 5.0, (3, 10))
-    assert bootstrap.mean_interval([[50.0 + up], [50.0 - up]]) == pytest.approx((50.0, 50.0))
+    levels = [bootstrap.Sampled([50.0 + up]), bootstrap.Sampled([50.0 - up])]
+    assert bootstrap.mean_interval(levels) == pytest.approx((50.0, 50.0))
+    assert levels[0].interval() == bootstrap.interval([50.0 + up])
 
 
 def test_the_shipped_method_covers_what_the_docs_say():

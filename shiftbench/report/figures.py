@@ -149,9 +149,9 @@ def scatter(runs: dict[str, dict[str, Runs]], agents: Sequence[str], level: str)
     points = {
         agent: np.array(
             [
-                (clean[key].reindex(run.index).mean(), run.mean())
+                (beside.scores.mean(), run.scores.mean())
                 for key, run in runs.get(agent, {}).get(level, {}).items()
-                if key in clean
+                if key in clean and (beside := clean[key].of(run.episodes))
             ]
         ).reshape(-1, 2)
         for agent in agents

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -12,8 +13,31 @@ import pandas as pd
 #: Shown apart, never averaged with the single families.
 APART = "combined"
 
-#: (task, training seed) → score of each episode, averaged over the families.
-Runs = dict[tuple[str, int], pd.Series]
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """An agent trained with one seed on one task, at one level.
+
+    Attributes:
+        episodes: int (n,), sorted.
+        scores: float (n,), of each of them, averaged over the families.
+    """
+
+    episodes: np.ndarray
+    scores: np.ndarray
+
+    def of(self, episodes: np.ndarray) -> Run | None:
+        """Return the part of these episodes, sorted, and None where one is missing."""
+        if np.array_equal(episodes, self.episodes):
+            return self
+        places = np.searchsorted(self.episodes, episodes)
+        if not np.array_equal(self.episodes.take(places, mode="clip"), episodes):
+            return None
+        return Run(episodes, self.scores[places])
+
+
+#: (task, training seed) → its run.
+Runs = dict[tuple[str, int], Run]
 #: Agent → level → runs that are complete, and a line for each thing that is missing.
 Complete = tuple[dict[str, dict[str, Runs]], list[str]]
 
@@ -128,7 +152,7 @@ class Every:
                 fewer = cell.families[some & ~played.all(axis=1)].tolist()
                 missing.append(f"{where}: not all episodes of {self._names(fewer)}")
             else:
-                runs[task, seed] = pd.Series(cell.scores[place].mean(axis=0), cell.episodes)
+                runs[task, seed] = Run(cell.episodes, cell.scores[place].mean(axis=0))
         return runs
 
     def _names(self, families: Collection[int]) -> str:
@@ -177,7 +201,7 @@ class _Cell:
 def group_of(runs: Runs) -> list[np.ndarray]:
     """Return one array (seeds, episodes) a task; complete runs of a task have equal episodes."""
     return [
-        np.array([run.to_numpy() for (name, _), run in runs.items() if name == task])
+        np.array([run.scores for (name, _), run in runs.items() if name == task])
         for task in dict.fromkeys(task for task, _ in runs)
     ]
 

@@ -121,34 +121,31 @@ def _agent_lines(
 ) -> list[dict[str, Any]]:
     """Return the lines of one agent, one for each level with a complete run."""
     clean = runs.get(CLEAN, {})
+    sampled = {
+        level: bootstrap.Sampled(group_of(here), seed) for level, here in runs.items() if here
+    }
     lines: list[dict[str, Any]] = []
-    for level, here in runs.items():
-        if not here:
-            continue
-        group = group_of(here)
-        means = [task.mean(axis=1) for task in group]
-        value = stats.score(group)
-        low, high = bootstrap.interval(group, seed=seed)
-        paired = {
-            key: clean[key].reindex(run.index)
-            for key, run in here.items()
-            if key in clean and run.index.isin(clean[key].index).all()
-        }
+    for level, own in sampled.items():
+        here = runs[level]
+        means = [task.mean(axis=1) for task in own.group]
+        low, high = own.interval()
+        beside = _beside(here, clean)
         clean_score, kept = float("nan"), (float("nan"), float("nan"))
-        if len(paired) == len(here):
-            clean_group = group_of(paired)
-            clean_score = stats.score(clean_group)
-            kept = bootstrap.retention_interval(group, clean_group, seed)
+        if beside is not None:
+            same = beside is clean
+            clean_ = sampled[CLEAN] if same else bootstrap.Sampled(group_of(beside), seed)
+            clean_score = clean_.score
+            kept = bootstrap.retention_interval(own, clean_)
         lines.append(
             {
                 "agent": agent,
                 "level": level,
                 "severity": severities[level],
-                "score": value,
+                "score": own.score,
                 "low": low,
                 "high": high,
                 "clean_score": clean_score,
-                "retention": stats.retention(value, clean_score),
+                "retention": stats.retention(own.score, clean_score),
                 "retention_low": kept[0],
                 "retention_high": kept[1],
                 "mean": float(stats.mean_of(means)),
@@ -156,13 +153,13 @@ def _agent_lines(
                 "optimality_gap": float(stats.optimality_gap_of(means)),
                 "tasks": len({task for task, _ in here}),
                 "seeds": len({train_seed for _, train_seed in here}),
-                "episodes": sum(len(run) for run in here.values()),
+                "episodes": sum(len(run.episodes) for run in here.values()),
             }
         )
     whole: dict[str, float] = {}
     if all(here and here.keys() == clean.keys() for here in runs.values()):
         scores = {line["level"]: line["score"] for line in lines}
-        low, high = bootstrap.mean_interval([group_of(here) for here in runs.values()], seed)
+        low, high = bootstrap.mean_interval(list(sampled.values()))
         whole = {
             "overall": float(np.mean(list(scores.values()))),
             "overall_low": low,
@@ -170,6 +167,19 @@ def _agent_lines(
             "robustness": stats.robustness(scores, list(LEVELS)),
         }
     return [{**line, **whole} for line in lines]
+
+
+def _beside(here: Runs, clean: Runs) -> Runs | None:
+    """Return the clean runs of the same tasks, seeds and episodes: ``clean`` itself where it is.
+
+    None where one is missing.
+    """
+    if not (here.keys() <= clean.keys()):
+        return None
+    beside = {key: clean[key].of(run.episodes) for key, run in here.items()}
+    if any(run is None for run in beside.values()):
+        return None
+    return clean if list(beside.items()) == list(clean.items()) else beside
 
 
 def remarks(rows: pd.DataFrame, board: pd.DataFrame) -> list[str]:
