@@ -51,6 +51,7 @@ def run(
     halt: Halt | None = None,
     jobs: int = 1,
     fresh: bool = False,
+    envs: int = 1,
 ) -> pd.DataFrame:
     """Evaluate every run of the plan under every shift and return all their rows.
 
@@ -68,7 +69,7 @@ def run(
         device: torch device.
         cache: as for `train`.
         flags: further flags for the commands that the lines name.
-        halt, jobs, fresh: as for `train`.
+        halt, jobs, fresh, envs: as for `train`.
 
     Raises:
         ShiftBenchError: nothing is left to evaluate, a file does not fit, or a run failed.
@@ -87,7 +88,7 @@ def run(
         and (fresh or lacks_training(run_, steps) or (steps is None and stopped_short(run_)))
     ]
     if missing and steps is not None:
-        train(missing, steps, device, cache=cache, halt=halt, jobs=jobs, fresh=fresh)
+        train(missing, steps, device, cache=cache, halt=halt, jobs=jobs, fresh=fresh, envs=envs)
         missing = []
     for run_ in missing:
         progress.note(_left_out(run_, out, flags))

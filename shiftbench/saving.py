@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 CURVE = "curve.csv"
 
 #: What must not change when a run is resumed, as keys of its description.
-FIXED = ("agent", "task", "task_version", "image_size", "seed", "config")
+FIXED = ("agent", "task", "task_version", "image_size", "seed", "config", "envs")
 
 
-def resume(agent: Learner, run_dir: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Restore ``agent`` from the run's checkpoint, if there is one."""
+def resume(
+    agent: Learner, run_dir: Path, envs: int = 1
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Restore ``agent`` from the run's checkpoint, if there is one.
+
+    Raises:
+        ShiftBenchError: the run was started with other settings, or with another number ``envs``
+            of environments, than this one.
+    """
     fresh = {
         "episodes": 0,
         "env_steps": 0,
@@ -40,7 +47,8 @@ def resume(agent: Learner, run_dir: Path) -> tuple[list[dict[str, Any]], dict[st
     if not path.exists():
         return [], fresh
     tensors, meta = checkpoints.read(path)
-    now = json.loads(json.dumps(agent.training_meta()))
+    now = json.loads(json.dumps({**agent.training_meta(), "envs": envs}))
+    meta.setdefault("envs", 1)  # of files from before there was a choice
     for key in FIXED:
         difference = _first_difference(meta.get(key), now[key], key)
         if difference:
@@ -71,10 +79,12 @@ def checkpoint(
     replay: Replay,
     rng: np.random.Generator,
     budget: int,
+    envs: int = 1,
 ) -> None:
     """Write the policy, the curve, then the training state: each whole or not at all.
 
-    ``budget``, the environment steps that were asked for, tells later who was stopped short.
+    ``budget``, the environment steps that were asked for, tells later who was stopped short, and
+    ``envs``, the environments side by side, how it is gone on with.
     """
     counters.update(replay=replay.count, rng=rng.bit_generator.state)
     agent.save(run_dir / POLICY)
@@ -83,7 +93,8 @@ def checkpoint(
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
-    meta = {**agent.training_meta(), "counters": counters, "curve": rows, "budget": budget}
+    meta = {**agent.training_meta(), "counters": counters, "curve": rows}
+    meta.update(budget=budget, envs=envs)
     checkpoints.write(run_dir / TRAINING, agent.training_state(), meta)
     replay.journal.commit(len(replay))
 

@@ -19,6 +19,7 @@ from shiftbench.registry import ALGORITHMS
 if TYPE_CHECKING:
     from shiftbench.agents.base import Agent
     from shiftbench.envs.pixels import PixelEnv
+    from shiftbench.envs.vector import Collector
 
 
 def make_agent(run: Run, action_dim: int, device: str) -> Agent:
@@ -36,6 +37,13 @@ def make_env(run: Run) -> PixelEnv:
     return PixelEnv(run.task, image_size=run.suite.image_size, render=run.suite.render)
 
 
+def make_envs(run: Run, count: int) -> Collector:
+    """Build ``count`` environments of ``run`` that step side by side."""
+    from shiftbench.envs.vector import Collector
+
+    return Collector(run.task, count, run.suite.image_size, run.suite.render)
+
+
 def train(
     plan: Sequence[Run],
     steps: int,
@@ -46,6 +54,7 @@ def train(
     halt: Halt | None = None,
     jobs: int = 1,
     fresh: bool = False,
+    envs: int = 1,
     tensorboard: bool = False,
     wandb: str | None = None,
 ) -> list[Path]:
@@ -63,6 +72,7 @@ def train(
         halt: tells when to stop.
         jobs: runs at a time, each in a process of its own where it is more than one.
         fresh: begin anew; what is in a run's folder is moved aside, to ``<folder>.old-<n>``.
+        envs: environments of a run that collect at a time; see `shiftbench.collect`.
         tensorboard, wandb: see `shiftbench.trackers.tracking`.
 
     Raises:
@@ -101,7 +111,7 @@ def train(
             progress.note(f"{run}: the earlier training is now {old}")
     options = {"eval_every": eval_every, "cache": cache}
     tracked = {"tensorboard": tensorboard, "wandb": wandb}
-    work = partial(_train, steps=steps, device=device, options=options, tracked=tracked)
+    work = partial(_train, steps=steps, device=device, options=options, envs=envs, tracked=tracked)
     if jobs > 1:
         _side_by_side(work, todo, steps, halt, jobs)
     else:
@@ -126,6 +136,7 @@ def _train(
     steps: int,
     device: str,
     options: dict[str, Any],
+    envs: int,
     tracked: dict[str, Any],
 ) -> None:
     """Train one run; with ``send`` it shows nothing and sends the rows of its curve."""
@@ -139,6 +150,9 @@ def _train(
             tracker = trackers.tracking(run, trained_steps(run), **tracked)
             hear.append(stack.enter_context(tracker))
         options = {**options, "halt": halt, "progress": send is None}
+        if envs > 1:
+            options["envs"] = make_envs(run, envs)
+            stack.callback(options["envs"].close)
         if hear:
             options["on_episode"] = lambda row: [take(row) for take in hear]
         agent.train(lambda: env, steps, run.seed, run.folder, **options)

@@ -1,4 +1,4 @@
-"""The only training loop: clean pixels, one environment, sequence replay, resumable.
+"""The only training loop: clean pixels, sequence replay, resumable.
 
 A run lives in one folder::
 
@@ -7,8 +7,9 @@ A run lives in one folder::
     curve.csv              one row an episode
     replay/                memory-mapped frames
 
-Checkpoints fall between episodes, so a resumed run repeats nothing and skips nothing. What an
-episode did that was stopped half-way is undone.
+Checkpoints fall between episodes (with several environments: between rounds of one episode in
+each), so a resumed run repeats nothing and skips nothing. What an episode did that was stopped
+half-way is undone.
 """
 
 from __future__ import annotations
@@ -24,9 +25,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from shiftbench import feature_cache, saving, seeding
+from shiftbench import collect, feature_cache, saving, seeding
 from shiftbench.accounting import Clock, memory, naming_memory
-from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import rollout
 from shiftbench.halt import Halt, Halted
 from shiftbench.replay import Replay
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from shiftbench.agents.base import Policy
     from shiftbench.agents.networks import Config
     from shiftbench.envs.pixels import PixelEnv
+    from shiftbench.envs.vector import Collector
     from shiftbench.feature_cache import Trunk
     from shiftbench.specs import AgentSpec, Task
 
@@ -53,7 +54,7 @@ class Learner(Protocol):
     action_dim: int
 
     def begin(self, seed: int) -> None: ...
-    def new_episode(self) -> None: ...
+    def new_episodes(self, count: int) -> None: ...
     def trunk(self) -> Trunk | None: ...
     def activations(self, pixels: np.ndarray) -> np.ndarray: ...
     def explore(self, pixels: np.ndarray, random: bool, keep: bool) -> dict[str, np.ndarray]: ...
@@ -78,6 +79,7 @@ def fit(
     cache: feature_cache.Setting = feature_cache.AUTO,
     halt: Halt | None = None,
     on_episode: OnEpisode | None = None,
+    envs: Collector | None = None,
 ) -> None:
     """Train ``agent`` until it has seen ``budget`` environment steps, resuming where it stopped.
 
@@ -100,6 +102,9 @@ def fit(
         on_episode: called with the curve's row of every episode, once it is stored: ``env_steps``,
             ``updates``, ``train_return``, ``minutes``, the mean of each loss where there were
             updates, and ``eval_return`` where there was an evaluation.
+        envs: environments that collect side by side while the agent learns, see
+            `shiftbench.collect.episodes`; None collects with the one environment, in turn. The
+            caller closes them.
 
     Raises:
         ShiftBenchError: the run in ``run_dir`` was started with other settings (the first
@@ -108,11 +113,12 @@ def fit(
     """
     task, config = agent.task, agent.config
     agent.begin(seed)
-    rows, counters = saving.resume(agent, run_dir)
+    count = envs.count if envs else 1
+    rows, counters = saving.resume(agent, run_dir, count)
     if agent.train_steps >= budget:
         return
     # An episode of n agent steps has n + 1 frames.
-    frames = math.ceil(budget / task.episode_steps) * (task.agent_steps + 1)
+    frames = (math.ceil(budget / task.episode_steps) + count - 1) * (task.agent_steps + 1)
     replay = _replay(
         agent, run_dir / "replay", config.replay_capacity, frames, cache, counters["replay"]
     )
@@ -123,6 +129,7 @@ def fit(
     clock, started = Clock(), time.perf_counter()
     first_step, halt = agent.train_steps, halt or Halt()
     longest = 0.0
+    gather = collect.episodes if envs else collect.episode
 
     def say(text: str) -> None:
         if progress:
@@ -145,7 +152,7 @@ def fit(
         ):
             while agent.train_steps < budget and halt.allows(longest):
                 began = time.perf_counter()
-                row = _episode(agent, env, replay, rng, counters, clock, bar, halt)
+                row = gather(agent, envs or env, replay, rng, counters, clock, bar, halt)
                 row["minutes"] = counters["seconds"] / 60.0
                 if agent.train_steps // eval_every > counters["evaluations"]:
                     counters["evaluations"] = agent.train_steps // eval_every
@@ -157,7 +164,7 @@ def fit(
                     )
                 rows.append(row)
                 with clock("checkpoint"):
-                    saving.checkpoint(agent, run_dir, rows, counters, replay, rng, budget)
+                    saving.checkpoint(agent, run_dir, rows, counters, replay, rng, budget, count)
                 longest = max(longest, time.perf_counter() - began)
                 if on_episode is not None:
                     on_episode(row)
@@ -196,7 +203,8 @@ def seconds_per_step(
         start = time.perf_counter()
         pixels, done, reward = env.reset(0), False, 0.0
         while not done:
-            step = agent.explore(pixels, random=True, keep=replay.cache is not None)
+            steps = agent.explore(pixels[None], random=True, keep=replay.cache is not None)
+            step = {name: value[0] for name, value in steps.items()}
             replay.add(pixels=pixels, reward=reward, first=len(replay) == 0, terminal=False, **step)
             pixels, reward, done, _ = env.step(step["action"])
         acting = (time.perf_counter() - start) / env.steps
@@ -206,72 +214,6 @@ def seconds_per_step(
             agent.learn(replay, rng)
         update = (time.perf_counter() - start) / updates
     return acting + update / (config.update_every * agent.task.action_repeat)
-
-
-def _episode(
-    agent: Learner,
-    env: PixelEnv,
-    replay: Replay,
-    rng: np.random.Generator,
-    counters: dict[str, Any],
-    clock: Clock,
-    bar: tqdm,
-    halt: Halt,
-) -> dict[str, Any]:
-    """Collect one episode, learning on the way, and return its row of the curve."""
-    task, config = agent.task, agent.config
-    began = time.perf_counter()
-    losses: dict[str, list[float]] = {}
-    with clock("environment"):
-        seed = seeding.train_seed(task.name, task.version, agent.seed, counters["episodes"])
-        pixels = env.reset(seed)
-    agent.new_episode()
-    action = np.zeros(agent.action_dim, dtype=np.float32)
-    reward = total = 0.0
-    discount, done, length = 1.0, False, 0
-    while True:
-        halt.check()
-        with clock("acting"):
-            random = agent.train_steps < config.prefill_env_steps
-            step = agent.explore(pixels, random, keep=replay.cache is not None)
-        # The action of this step leads to the next frame.
-        following, step["action"] = step["action"], action
-        replay.add(
-            pixels=pixels, reward=reward, first=length == 0, terminal=discount == 0.0, **step
-        )
-        if done:
-            break
-        action = following
-        with clock("environment"):
-            pixels, reward, done, discount = env.step(action)
-        total += reward
-        length += 1
-        counters["agent_steps"] += 1
-        before, agent.train_steps = agent.train_steps, counters["env_steps"] + env.steps
-        bar.update(agent.train_steps - before)
-        ready = agent.train_steps >= config.prefill_env_steps and len(replay) > config.length
-        if ready and counters["agent_steps"] % config.update_every == 0:
-            with clock("learning"):
-                metrics = agent.learn(replay, rng)
-            counters["updates"] += 1
-            for name, value in metrics.items():
-                losses.setdefault(name, []).append(value)
-            if not all(math.isfinite(v) for name, v in metrics.items() if name.endswith("_loss")):
-                raise ShiftBenchError(
-                    f"training {task.name}: a loss is not finite at environment step "
-                    f"{agent.train_steps} ({metrics}); the last good checkpoint is the one of "
-                    f"step {counters['env_steps']}"
-                )
-    counters["episodes"] += 1
-    counters["env_steps"] = agent.train_steps
-    counters["seconds"] += time.perf_counter() - began
-    bar.set_postfix_str(f"return {total:.0f}, {counters['updates']} updates")
-    return {
-        "env_steps": agent.train_steps,
-        "updates": counters["updates"],
-        "train_return": total,
-        **{name: float(np.mean(values)) for name, values in losses.items()},
-    }
 
 
 def _replay(

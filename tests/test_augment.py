@@ -137,7 +137,7 @@ def test_the_encoder_sees_augmented_frames_and_the_decoder_predicts_clean_ones(
     monkeypatch.setattr(
         agent.model,
         "model_loss",
-        lambda batch, source: batches.append(batch) or loss(batch, source),
+        lambda batch, *rest: batches.append(batch) or loss(batch, *rest),
     )
     learn(agent, replay, 1)
     held = {frame.tobytes() for frame in replay.arrays["pixels"]}
@@ -147,8 +147,8 @@ def test_the_encoder_sees_augmented_frames_and_the_decoder_predicts_clean_ones(
     # Acting, in training and in evaluation, is given what the environment shows.
     seen.clear()
     frame = replay.arrays["pixels"][3]
-    agent.new_episode()
-    agent.explore(np.array(frame), random=False)
+    agent.new_episodes(1)
+    agent.explore(np.array(frame)[None], random=False)
     policy = agent.policy()
     policy.reset(np.ones(1, dtype=bool))
     policy.act(np.array(frame)[None])

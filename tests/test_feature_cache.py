@@ -270,7 +270,8 @@ def losses(agent, task, env, folder, setting):
     buffer = train._replay(agent, folder, 50, 50, setting)
     pixels = env.reset(1)
     for i in range(10):
-        step = agent.explore(pixels, random=True, keep=buffer.cache is not None)
+        steps = agent.explore(pixels[None], random=True, keep=buffer.cache is not None)
+        step = {name: value[0] for name, value in steps.items()}
         buffer.add(pixels=pixels, reward=float(i), first=i == 0, terminal=False, **step)
         pixels = env.step(step["action"])[0]
     rng = seeding.rng(0)

@@ -5,6 +5,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from support import TINY
 
 from shiftbench import checkpoints, saving, train
 from shiftbench.agents.dreamer import DreamerAgent
@@ -13,13 +14,6 @@ from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import rollout
 from shiftbench.halt import Halt
 from shiftbench.specs import AgentSpec
-
-#: Small enough for seconds, the same code as the real thing.
-TINY = {
-    "belief": 16, "hidden": 16, "categoricals": 4, "classes": 4, "units": 16,
-    "batch": 2, "length": 4, "imagination": 3, "update_every": 5,
-    "prefill_env_steps": 40, "replay_capacity": 500,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -99,8 +99,8 @@ class Agent:
             budget: environment steps in total.
             seed: training seed.
             run_dir: folder of the run.
-            options: ``eval_every``, ``cache``, ``progress``, ``halt``, ``on_episode``: as for
-                `shiftbench.train.fit`. What an agent has no use for it may ignore.
+            options: ``eval_every``, ``cache``, ``progress``, ``halt``, ``on_episode``,
+                ``envs``: as for `shiftbench.train.fit`. What an agent has no use for it may ignore.
         """
         raise ShiftBenchError(f"agent '{self.spec.name}' cannot be trained")
 

@@ -239,11 +239,11 @@ class DreamerAgent(Agent):
         ).to(self.device)
         self._acting = self.model.acting
         self.optimizer = DreamerV3Optimizer(self.model.groups(), warmup_steps=self.config.warmup)
-        self.latent = Latent(self._acting, 1)
+        self.new_episodes(1)
 
-    def new_episode(self) -> None:
-        """Forget the past of the environment that collects."""
-        self.latent.clear(torch.ones(1, dtype=torch.bool))
+    def new_episodes(self, count: int) -> None:
+        """Begin an episode in each of ``count`` environments that collect."""
+        self.latent = Latent(self._acting, count)
 
     def trunk(self) -> Cut | None:
         """Return the encoder cut where its blocks begin to train, None where all of them do.
@@ -265,27 +265,27 @@ class DreamerAgent(Agent):
     def explore(
         self, pixels: np.ndarray, random: bool, keep: bool = False
     ) -> dict[str, np.ndarray]:
-        """Choose a training action for one uint8 (H, W, 3) frame.
+        """Choose training actions for the frames of N environments, uint8 (N, H, W, 3).
 
         Args:
-            pixels: the frame.
-            random: draw the action uniformly (before learning starts).
-            keep: return also what `trunk` gives for the frame.
+            pixels: the frames.
+            random: draw the actions uniformly (before learning starts).
+            keep: return also what `trunk` gives for the frames.
 
         Returns:
-            ``action`` float32 (A,) in [-1, 1], and the latent that replay stores: ``state`` as
-            class indices (categoricals,), ``belief`` (D,), and with ``keep`` the ``activations``,
-            float16 (size,).
+            ``action`` float32 (N, A) in [-1, 1], and the latents that replay stores: ``state`` as
+            class indices (N, categoricals), ``belief`` (N, D), and with ``keep`` the
+            ``activations``, float16 (N, size).
         """
         model, latent = self._acting, self.latent
-        frame = torch.from_numpy(pixels)[None].to(self.device)
+        frames = torch.from_numpy(pixels).to(self.device)
         kept = {}
         if keep:
-            values = self.model.cut.trunk(images(frame))
-            kept["activations"] = _half(values)[0]
+            values = self.model.cut.trunk(images(frames))
+            kept["activations"] = _half(values)
             embedding = model.embed(values, self.model.cut)
         else:
-            embedding = model.encode(frame)
+            embedding = model.encode(frames)
         latent.belief = model.advance(latent.state, latent.belief, latent.action)
         logits = model.posterior_logits(latent.belief, embedding)
         latent.state = sample_one_hot(logits, self.config.unimix, self.generator)
@@ -298,9 +298,9 @@ class DreamerAgent(Agent):
             action = (mean + std * noise).clamp(-1.0, 1.0)
         latent.action = action
         return {
-            "action": action[0].cpu().numpy(),
-            "state": self._classes(latent.state)[0],
-            "belief": latent.belief[0].cpu().numpy(),
+            "action": action.cpu().numpy(),
+            "state": self._classes(latent.state),
+            "belief": latent.belief.cpu().numpy(),
             **kept,
         }
 

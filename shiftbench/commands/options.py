@@ -93,6 +93,9 @@ agent_options = options(
                  callback=check_feature_cache,
                  help="While training: store what frozen blocks give for a frame, on disk, and of "
                       "that at most so many megabytes in memory. It changes the speed alone."),
+    click.option("--envs", type=click.IntRange(1, 256), default=1, show_default=True,
+                 help="While training: environments that collect at a time. More than one step in "
+                      "processes of their own while the agent learns; a run keeps its number."),
 )  # fmt: skip
 slice_options = options(
     click.option("--max-minutes", type=click.FloatRange(0, min_open=True), callback=check_limit,

@@ -23,7 +23,7 @@ import numpy as np
 from shiftbench import seeding
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.errors import ShiftBenchError
-from shiftbench.specs import CLEAN, Shift, get_task, load_tasks
+from shiftbench.specs import CLEAN, Shift, Task, get_task, load_tasks
 
 
 class ShiftEnv(gymnasium.Env):
@@ -34,7 +34,7 @@ class ShiftEnv(gymnasium.Env):
     (environment steps so far) and ``discount``.
 
     Args:
-        task: name of the task.
+        task: name of the task, or the task itself.
         shift: ``none`` or ``FAMILY:LEVEL``.
         image_size: height and width of a frame in pixels.
         render: render profile.
@@ -53,7 +53,7 @@ class ShiftEnv(gymnasium.Env):
 
     def __init__(
         self,
-        task: str,
+        task: str | Task,
         *,
         shift: str = CLEAN,
         image_size: int = 64,
@@ -66,7 +66,8 @@ class ShiftEnv(gymnasium.Env):
         if render_mode not in (None, "rgb_array"):
             raise ShiftBenchError(f"render_mode '{render_mode}': allowed is rgb_array")
         folders = (Path(tasks_dir),) if tasks_dir else ()
-        self.task = get_task(task, load_tasks(folders), "task")
+        named = isinstance(task, str)
+        self.task = get_task(task, load_tasks(folders), "task") if named else task
         self.shift = Shift.one(shift, backgrounds or "")
         self.render_mode = render_mode
         self._index = index
@@ -83,11 +84,15 @@ class ShiftEnv(gymnasium.Env):
         Args:
             seed: seeds `np_random`, from which the physics and the appearance are drawn.
             options: ``{"episode": e}`` starts evaluation episode e + ``index`` of the benchmark
-                instead: the one that every agent sees.
+                instead: the one that every agent sees. ``{"seeds": [...]}`` starts from the seed
+                at place ``index``, as `PixelEnv.reset` does.
         """
         super().reset(seed=seed)
-        episode = (options or {}).get("episode")
-        if episode is None:
+        options = options or {}
+        episode = options.get("episode")
+        if "seeds" in options:
+            physics = look = options["seeds"][self._index]
+        elif episode is None:
             physics, look = (int(n) for n in self.np_random.integers(2**63, size=2))
         else:
             episode += self._index

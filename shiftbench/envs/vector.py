@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.vector.async_vector_env import AsyncState
 
 from shiftbench.envs.gym import ShiftEnv
 from shiftbench.errors import ShiftBenchError
+from shiftbench.specs import Task
 
 
 class VectorEnv(AsyncVectorEnv):
@@ -39,7 +42,7 @@ class VectorEnv(AsyncVectorEnv):
 
 
 def make_vec(
-    task: str,
+    task: str | Task,
     count: int,
     *,
     autoreset: AutoresetMode = AutoresetMode.NEXT_STEP,
@@ -53,7 +56,7 @@ def make_vec(
     ``e + i`` in it; both give the frames that `ShiftEnv` gives alone.
 
     Args:
-        task: name of the task.
+        task: name of the task, or the task itself.
         count: number of environments, each a process. Twice as many as there are cores keep the
             cores busy while answers are collected.
         autoreset: when an environment starts its next episode. ``NEXT_STEP``, gymnasium's default:
@@ -73,7 +76,52 @@ def make_vec(
     return VectorEnv(makers, context="spawn", autoreset_mode=autoreset, copy=copy)
 
 
-def _make(task: str, **options: Any) -> ShiftEnv:
+class Collector:
+    """Environments of one task that step while something else is done; clean frames.
+
+    Args:
+        task: the protocol.
+        count: number of environments N, each a process.
+        image_size: height and width of a frame in pixels.
+        render: render profile.
+    """
+
+    def __init__(self, task: Task, count: int, image_size: int = 64, render: str = "fast") -> None:
+        self.count = count
+        self._envs = make_vec(task, count, image_size=image_size, render=render)
+
+    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+        """Start an episode in each, from a seed as `PixelEnv.reset` takes it.
+
+        Returns:
+            uint8 (N, S, S, 3).
+        """
+        return self._envs.reset(options={"seeds": list(seeds)})[0]
+
+    def begin(self, actions: np.ndarray) -> None:
+        """Let each take a step; actions float32 (N, A) in [-1, 1]. What it gives, `finish` says.
+
+        The action of one whose episode is over does nothing.
+        """
+        self._envs.step_async(actions)
+
+    def finish(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Wait for all.
+
+        Returns:
+            Frames uint8 (N, S, S, 3), rewards float64 (N,), whether the episodes are over bool
+            (N,), discounts float64 (N,), and environment steps of the episodes so far int (N,).
+            What comes after an episode's end means nothing.
+        """
+        frames, rewards, terminated, truncated, info = self._envs.step_wait()
+        return frames, rewards, terminated | truncated, info["discount"], info["steps"]
+
+    def close(self) -> None:
+        """End the processes; twice does no harm."""
+        self._envs.close()
+
+
+def _make(task: str | Task, **options: Any) -> ShiftEnv:
     """Make one environment: in a process of its own, and once more here to learn the spaces."""
     if multiprocessing.current_process().daemon:
         # Ctrl-C reaches every process of a terminal. Only the one that called `make_vec` answers
