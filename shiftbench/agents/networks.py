@@ -50,11 +50,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     length: int = 16
     imagination: int = 15  # the paper's; at most
     imagination_env_steps: int = 64
-    horizon_env_steps: float = 666.0  # the paper's 333 agent steps at its action repeat of 2
+    horizon_env_steps: float = 200.0  # of the first Dreamer: 100 agent steps at a repeat of 2
     lmbda: float = 0.95  # the paper's
     entropy: float = 3e-4  # the paper's
     slow_rate: float = 0.1
-    replay_value_weight: float = 0.3  # the paper's
+    replay_value_weight: float = 1.0
     return_rate: float = 0.01  # the paper's
     min_std: float = 0.1  # the paper's
     max_std: float = 1.0  # the paper's
