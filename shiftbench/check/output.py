@@ -120,7 +120,7 @@ def _cells(line: Line) -> list[str]:
 
 
 def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{round(value, 1) + 0.0:.1f}"
+    return "–" if math.isnan(value) else f"{value:z.1f}"
 
 
 def _plain(words: str) -> str:

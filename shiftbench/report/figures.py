@@ -72,7 +72,7 @@ def retention(families: pd.DataFrame, agents: Sequence[str], level: str) -> Figu
         (0.0, 100.0),
         "cividis",
         f"retention at {level}: % of the clean score (–: clean under 10)",
-        "{:.0f}",
+        "{:z.0f}",
     )
 
 

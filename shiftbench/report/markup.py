@@ -103,4 +103,4 @@ def latex_table(board: pd.DataFrame) -> str:
 def _ranged(entry: pd.Series, value: str, low: str, high: str) -> str:
     if np.isnan(entry[value]):
         return "–"
-    return f"{entry[value]:.1f} [{entry[low]:.1f}, {entry[high]:.1f}]"
+    return f"{entry[value]:z.1f} [{entry[low]:z.1f}, {entry[high]:z.1f}]"

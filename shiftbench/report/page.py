@@ -222,9 +222,9 @@ def _ranged(entry, value: str, low: str, high: str, scale: float = 1.0, unit: st
     number, digits = scale * entry[value], 0 if unit else 1
     interval = ""
     if low in entry and not np.isnan(entry[low]):
-        interval = f"{scale * entry[low]:.{digits}f} to {scale * entry[high]:.{digits}f}{unit}"
+        interval = f"{scale * entry[low]:z.{digits}f} to {scale * entry[high]:z.{digits}f}{unit}"
     bar = float(np.clip(number, 0.0, 100.0))
-    text = f"{number:.{digits}f}{unit}"
+    text = f"{number:z.{digits}f}{unit}"
     # A minus, not a hyphen, which may break the line; sorted by what JavaScript reads.
     return Cell(text.replace("-", "−"), interval.replace("-", "−"), f"{number:.6g}", bar)
 

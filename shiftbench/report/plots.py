@@ -148,7 +148,7 @@ def families(table: pd.DataFrame, agents: Sequence[str]) -> Figure:
                 axes.text(
                     column + 0.5,
                     line + 0.5,
-                    "–" if np.isnan(value) else f"{value:.0f}",
+                    "–" if np.isnan(value) else f"{value:z.0f}",
                     color="0.15" if np.isnan(value) else "white" if dark else "black",
                     fontsize="small",
                     ha="center",
