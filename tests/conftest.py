@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import msgspec
 import pytest
 from support import COMMAND, GOOD_SUITE, GOOD_TASK, MINE, TINY
 
@@ -81,6 +82,12 @@ def mini() -> specs.Suite:
 @pytest.fixture(scope="session")
 def cartpole(tasks: dict[str, specs.Task]) -> specs.Task:
     return tasks["cartpole_balance"]
+
+
+@pytest.fixture(scope="session")
+def short(cartpole: specs.Task) -> specs.Task:
+    """A task whose episodes have ten agent steps."""
+    return msgspec.structs.replace(cartpole, episode_steps=80)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import csv
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -17,11 +16,6 @@ from shiftbench.halt import Halt
 from shiftbench.specs import AgentSpec
 
 COUNT = 2
-
-
-@pytest.fixture(scope="module")
-def short(tasks):
-    return msgspec.structs.replace(tasks["cartpole_balance"], episode_steps=80)
 
 
 @pytest.fixture(scope="module")

@@ -232,11 +232,6 @@ def test_augmentation_excludes_the_cache_by_name(call, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def short(tasks):
-    return msgspec.structs.replace(tasks["cartpole_balance"], episode_steps=80)
-
-
-@pytest.fixture(scope="module")
 def env(short):
     env = PixelEnv(short)
     yield env

@@ -1,7 +1,6 @@
 import csv
 import resource
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -14,11 +13,6 @@ from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import rollout
 from shiftbench.halt import Halt
 from shiftbench.specs import AgentSpec
-
-
-@pytest.fixture(scope="module")
-def short(tasks):
-    return msgspec.structs.replace(tasks["cartpole_balance"], episode_steps=80)
 
 
 @pytest.fixture(scope="module")
