@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SHOWN = 40
 #: Above it a float is no longer every whole number.
 EXACT = 2**53
+#: Largest size of other numbers: beyond, sums and squares of them overflow.
+LARGEST = 1e100
 
 
 def heading(path: Path) -> list[str]:
@@ -178,13 +180,14 @@ def _checked(values: pd.Series, column: Column, path: Path, rows: np.ndarray) ->
     known = floats.notna().to_numpy()
     bad = ~known if is_text or column.required else np.zeros(len(rows), bool)
     whole = column.kind == "int"
-    bad |= known & ~((floats.abs() <= EXACT) & (floats % 1 == 0) if whole else np.isfinite(floats))
+    right = floats.between(0, EXACT) & (floats % 1 == 0) if whole else floats.abs() <= LARGEST
+    bad |= known & ~right
     if bad.any():
         texts = values if is_text else _read(path, [column], raw=True)[column.name]
         empty = (texts == "").to_numpy()
         bad &= column.required | ~empty
         if bad.any():
-            wanted = "a whole number" if whole else "a finite number"
+            wanted = "a whole number from 0 on" if whole else f"a finite number up to {LARGEST:g}"
             first_is_empty = empty[np.flatnonzero(bad)[0]]
             raise refuse(bad, texts, "" if first_is_empty else f"not {wanted}")
     if column.name == "schema" and (floats > SCHEMA).any():

@@ -43,7 +43,7 @@ def text(folder, content, name="rows.csv"):
 
 
 def test_floats_round_trip_exactly(tmp_path):
-    returns = [1 / 3, 0.1 + 0.2, 5e-324, 1.7976931348623157e308, -987.6543210987654, 0.0]
+    returns = [1 / 3, 0.1 + 0.2, 5e-324, 1e100, -987.6543210987654, 0.0]
     path = write(
         tmp_path, *(row(episode=i, **{"return": r, "score": -r}) for i, r in enumerate(returns))
     )
@@ -120,6 +120,8 @@ def test_column_order_extra_columns_and_a_mark_of_spreadsheets_do_not_matter(tmp
         (SHORT + ROW.replace("500.0", ""), "row 2: 'return' is empty"),
         (SHORT + ROW.replace(",0,0,", ",0,1.5,"), "row 2: 'episode' is '1.5', not a whole number"),
         (SHORT + ROW.replace(",0,0,", ",1e300,0,"), "'train_seed' is '1e300', not a whole number"),
+        (SHORT + ROW.replace("500.0", "1e308"), "row 2: 'return' is '1e308', not a finite number"),
+        (SHORT + ROW.replace(",0,0,", ",0,-1,"), "'episode' is '-1', not a whole number from 0"),
         (SHORT + ROW.replace(",0,0,", ",zero,0,"), "'train_seed' is 'zero', not a whole number"),
         (SHORT + "\n" + ROW + "mine,cartpole_ba", "row 4: 2 fields, the heading has 7"),
         (SHORT + ROW.replace("\n", ",1\n"), "row 2: 8 fields, the heading has 7"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,9 @@ def _style(name: str) -> Iterator[None]:
         stack.enter_context(sns.axes_style(name))
         stack.enter_context(sns.plotting_context("paper", font_scale=1.1))
         stack.enter_context(rc_context(settings))
+        stack.enter_context(warnings.catch_warnings())
+        # Letters that the font lacks: those of an SVG are drawn by who shows it.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         yield
 
 

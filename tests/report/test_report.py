@@ -198,6 +198,13 @@ def test_comparisons_by_hand(tmp_path):
     assert "a and b: so few training seeds cannot give a p under 0.1" in pairs.remarks(table)[0]
 
 
+def test_letters_that_the_font_lacks_are_no_warning(tmp_path, recwarn):
+    rows = [{**r, "agent": "漢字"} for r in synthetic() if r["agent"] == "good"]
+    report.build(read(tmp_path, rows), tmp_path / "out")
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+    assert "漢字" in (tmp_path / "out" / "score_by_level.svg").read_text(encoding="utf-8")
+
+
 def test_names_are_escaped_wherever_they_stand(tmp_path):
     names = {"good": '=HYPERLINK("x")', "weak": "<script>|50%_{a}&~^\\"}
     rows = read(tmp_path, [{**r, "agent": names[r["agent"]]} for r in synthetic()])
