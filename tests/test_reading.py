@@ -235,7 +235,7 @@ def published(folder):
     ]
 
 
-SUITES = [path for path in sorted((REPOSITORY / "results").glob("*-v*")) if published(path)]
+SUITES = [path for path in sorted((REPOSITORY / "results").glob("*")) if published(path)]
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda path: path.name)
