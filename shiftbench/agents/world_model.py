@@ -121,7 +121,7 @@ class DreamerModel(nn.Module):
         """Return the weight of the image loss after so many updates; it falls geometrically."""
         config = self.config
         start, end = config.image_weight_updates
-        share = min(max((updates - start) / (end - start), 0.0), 1.0)
+        share = min(max((updates - start) / max(end - start, 1), 0.0), 1.0)
         return config.first_image_weight ** (1.0 - share) * config.image_weight**share
 
     def model_loss(

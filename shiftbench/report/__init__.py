@@ -52,14 +52,14 @@ def compute(rows: pd.DataFrame, seed: int = 0) -> Report:
 
     every = Every(rows)
     complete = every.complete()
-    board, missing = tables.leaderboard(rows, seed, every)
+    board, missing = tables.leaderboard(every, seed)
     against = pairs.compare(complete, list(board["agent"].unique()), order(board))
     board.attrs["notes"] = [
         *(f"missing: {line}" for line in missing),
         *tables.remarks(rows, board),
         *pairs.remarks(against),
     ]
-    parts = [tables.breakdown(rows, column, seed, every) for column in ("family", "task")]
+    parts = [tables.breakdown(every, column, seed) for column in ("family", "task")]
     return Report(board, *parts, tables.by_family(rows), against, missing, complete[0])
 
 

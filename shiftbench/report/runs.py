@@ -50,13 +50,16 @@ class Every:
 
     Attributes:
         severities: of the levels, in that order.
+        tasks, families: their names, sorted.
     """
 
     def __init__(self, rows: pd.DataFrame) -> None:
         codes, names = {}, {}
         for column in ("agent", "level", "task", "family"):
             codes[column], names[column] = pd.factorize(rows[column], sort=True)
-        self._families = np.asarray(names["family"], dtype=object)
+        self.tasks, self.families = (
+            [str(name) for name in names[column]] for column in ("task", "family")
+        )
         self.severities = {
             level: float(severity)
             for level, severity in rows.groupby("level")["severity"].first()[order(rows)].items()
@@ -92,7 +95,7 @@ class Every:
             Agent → level → runs, by name of the agent and by severity; and what is missing.
         """
         wanted = np.array(
-            [name in families if families else name != APART for name in self._families], bool
+            [name in families if families else name != APART for name in self.families], bool
         )
         parts = [
             (agent, level, name, part)
@@ -156,7 +159,7 @@ class Every:
         return runs
 
     def _names(self, families: Collection[int]) -> str:
-        return ", ".join(self._families[sorted(families)])
+        return ", ".join(self.families[family] for family in sorted(families))
 
 
 class _Cell:

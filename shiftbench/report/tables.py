@@ -30,9 +30,7 @@ FAMILIES = (
 )  # fmt: skip
 
 
-def leaderboard(
-    rows: pd.DataFrame, seed: int = 0, every: Every | None = None
-) -> tuple[pd.DataFrame, list[str]]:
+def leaderboard(every: Every, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
     """Compute one line for each agent and level.
 
     Per level: a run's episodes are averaged over its families (equal weight), then the IQM is taken
@@ -40,9 +38,8 @@ def leaderboard(
     of the level (those that any agent has) on the same episodes count; the others are named.
 
     Args:
-        rows: what `shiftbench.results.read_rows` returns.
+        every: the rows.
         seed: of the bootstrap.
-        every: the same rows, where they are sorted already.
 
     Returns:
         The leaderboard: agents with more tasks × levels first, then by falling overall number, then
@@ -51,24 +48,21 @@ def leaderboard(
     Raises:
         ShiftBenchError: not one run is complete.
     """
-    every = every or Every(rows)
     return _board(every.complete(), every.severities, seed)
 
 
-def breakdown(
-    rows: pd.DataFrame, column: str, seed: int = 0, every: Every | None = None
-) -> pd.DataFrame:
+def breakdown(every: Every, column: str, seed: int = 0) -> pd.DataFrame:
     """Return a leaderboard for each ``family`` or ``task``, named in a first column.
 
     A family's has the clean arm beside it; where not one run is complete it has no lines.
     """
-    every = every or Every(rows)
+    if column == "family":
+        chosen = {name: {"families": {name, CLEAN}} for name in every.families if name != CLEAN}
+    else:
+        chosen = {name: {"task": name} for name in every.tasks}
     parts = []
-    for name in sorted(set(rows[column].unique()) - {CLEAN}):
-        if column == "family":
-            found = every.complete(families={name, CLEAN})
-        else:
-            found = every.complete(task=name)
+    for name, part in chosen.items():
+        found = every.complete(**part)
         try:
             board, _ = _board(found, every.severities, seed)
         except ShiftBenchError:

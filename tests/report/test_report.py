@@ -74,7 +74,7 @@ def entry(board, agent, level):
 
 
 def test_the_leaderboard_by_hand(tmp_path):
-    board, missing = tables.leaderboard(read(tmp_path, synthetic()))
+    board, missing = tables.leaderboard(Every(read(tmp_path, synthetic())))
     assert missing == []
     assert tuple(board) == tables.LEADERBOARD
     assert board[["agent", "level"]].to_numpy().tolist() == [
@@ -99,12 +99,12 @@ def test_the_leaderboard_by_hand(tmp_path):
 
 def test_robustness_needs_all_levels_on_the_same_runs(tmp_path):
     rows = synthetic(LEVELS)
-    board, _ = tables.leaderboard(read(tmp_path, rows))
+    board, _ = tables.leaderboard(Every(read(tmp_path, rows)))
     # 40 × the mean of 1, .75, .5, .25, 0
     assert entry(board, "good", "mild")["robustness"] == pytest.approx(20.0)
     assert entry(board, "weak", "none")["robustness"] == pytest.approx((5 + 4 * 2) / 5)
     less = [r for r in rows if (r["level"], r["task"], r["train_seed"]) != ("extreme", "y", 1)]
-    board, missing = tables.leaderboard(read(tmp_path, less))
+    board, missing = tables.leaderboard(Every(read(tmp_path, less)))
     assert board["robustness"].isna().all()
     assert missing == [f"{a} on y, seed 1, extreme: nothing" for a in ("good", "weak")]
     assert entry(board, "good", "extreme")["episodes"] == 6
@@ -117,11 +117,13 @@ def test_combined_is_shown_apart(tmp_path):
         for (task, seed), episode in itertools.product(RUNS, range(2))
     ]
     with_, without = read(tmp_path / "a", rows + combined), read(tmp_path / "b", rows)
-    pd.testing.assert_frame_equal(tables.leaderboard(with_)[0], tables.leaderboard(without)[0])
+    pd.testing.assert_frame_equal(
+        tables.leaderboard(Every(with_))[0], tables.leaderboard(Every(without))[0]
+    )
     apart = tables.by_family(with_).query("family == 'combined'")
     assert apart["score"].tolist() == [-500.0, -500.0]  # one line a task
     with pytest.raises(ShiftBenchError, match="nothing to rank.*outside 'combined'"):
-        tables.leaderboard(read(tmp_path / "c", combined))
+        tables.leaderboard(Every(read(tmp_path / "c", combined)))
 
 
 def test_families_by_hand(tmp_path):
@@ -138,7 +140,7 @@ def test_agents_are_sorted_by_robustness_then_score_and_incomplete_ones_last(tmp
     # High scores on one task of two rank below any complete agent.
     lucky = [{**r, "agent": "lucky", "score": 99.0} for r in rows if r["task"] == "x"]
     lucky = [r for i, r in enumerate(lucky) if i < len(lucky) // 2]
-    board, missing = tables.leaderboard(read(tmp_path, rows + lucky))
+    board, missing = tables.leaderboard(Every(read(tmp_path, rows + lucky)))
     assert list(board["agent"].unique()) == ["good", "weak", "lucky"]
     assert "lucky: nothing on y" in missing
     levels = board[board["agent"] == "good"]["level"].tolist()
@@ -160,7 +162,7 @@ def test_agents_share_the_rank_of_the_first_whose_interval_they_overlap(tmp_path
     centres = {"a": 90.0, "b": 86.0, "c": 82.0, "d": 40.0}
     rows = [line for agent, centre in centres.items() for line in spread(agent, centre, 2.0)]
     rows += [one("e", "x", 0, "none", "none", 0, 99.0)]
-    board, _ = tables.leaderboard(read(tmp_path, rows))
+    board, _ = tables.leaderboard(Every(read(tmp_path, rows)))
     first = board.drop_duplicates("agent").set_index("agent")
     assert first.loc["a", "overall_low"] < first.loc["b", "overall_high"]
     assert first.loc["b", "overall_low"] < first.loc["c", "overall_high"]
@@ -171,12 +173,12 @@ def test_agents_share_the_rank_of_the_first_whose_interval_they_overlap(tmp_path
 
 def test_leaderboards_by_family_and_task_have_the_clean_arm_beside_them(tmp_path):
     rows = read(tmp_path, synthetic())
-    families = tables.breakdown(rows, "family")
+    families = tables.breakdown(Every(rows), "family")
     assert tuple(families) == ("family", *tables.LEADERBOARD)
     line = families.query("family == 'texture' and agent == 'good' and level == 'severe'").iloc[0]
     assert line["score"] == pytest.approx(10.0 - 4.0)
     assert line["clean_score"] == pytest.approx(40.0)
-    tasks = tables.breakdown(rows, "task")
+    tasks = tables.breakdown(Every(rows), "task")
     line = tasks.query("task == 'y' and agent == 'good' and level == 'severe'").iloc[0]
     assert (line["score"], line["tasks"]) == (pytest.approx(20.0), 1)
     table = tables.by_family(rows).query("agent == 'good' and task == 'y'")
@@ -249,7 +251,7 @@ def test_what_is_missing_is_named_and_not_counted(tmp_path, gone, message):
         r for r in synthetic()
         if not (r["agent"] == "good" and all(r[key] == value for key, value in gone.items()))
     ]  # fmt: skip
-    board, missing = tables.leaderboard(read(tmp_path, rows))
+    board, missing = tables.leaderboard(Every(read(tmp_path, rows)))
     assert missing == [message]
     severe = entry(board, "good", "severe")
     # Without x, seed 0: runs 20, 60, 100, of which no whole value is a quarter.
@@ -305,7 +307,7 @@ def test_remarks_on_unlike_agents(tmp_path):
         one("random", "x", 0, "none", "none", 0, 1.0, train_steps=0),
     ]
     rows = read(tmp_path, rows)
-    assert tables.remarks(rows, tables.leaderboard(rows)[0]) == [
+    assert tables.remarks(rows, tables.leaderboard(Every(rows))[0]) == [
         "trained for different numbers of environment steps: a 1000; b 2000",
         "none: the agents have different numbers of episodes on x",
         "drawn by different versions of the shift's source: texture:mild",
@@ -313,7 +315,7 @@ def test_remarks_on_unlike_agents(tmp_path):
         "not of the training method",
     ]
     plain = read(tmp_path / "plain", synthetic())
-    assert tables.remarks(plain, tables.leaderboard(plain)[0]) == [TWO_SEEDS]
+    assert tables.remarks(plain, tables.leaderboard(Every(plain))[0]) == [TWO_SEEDS]
 
 
 def test_levels_of_ones_own_are_ordered_by_severity(tmp_path):
@@ -321,7 +323,7 @@ def test_levels_of_ones_own_are_ordered_by_severity(tmp_path):
         one("a", "x", 0, "texture", level, 0, 1.0, severity=severity)
         for level, severity in {"wild": 0.9, "soft": 0.1, "severe": 0.5}.items()
     ]
-    board, _ = tables.leaderboard(read(tmp_path, rows))
+    board, _ = tables.leaderboard(Every(read(tmp_path, rows)))
     assert board["level"].tolist() == ["soft", "severe", "wild"]
     assert board["severity"].tolist() == [0.1, 0.5, 0.9]
 
