@@ -28,17 +28,18 @@ from shiftbench.specs import Task
 
 
 class VectorEnv(AsyncVectorEnv):
-    """gymnasium's own, but `close` does not hang in the middle of a step."""
+    """gymnasium's own, but `close` neither hangs nor lets a process complain."""
 
     def close_extras(self, timeout: float | None = None, terminate: bool = False) -> None:
-        """End the processes.
+        """End the processes, whatever they are at.
 
-        After a Ctrl-C part of a step's answers may have been read already; waiting for them once
-        more, as gymnasium does, would wait for ever.
+        A Ctrl-C may strike when part of a step was asked for, or part of its answers read.
+        gymnasium would wait for ever for an answer that was read already, or take the answer to a
+        step for that to its own farewell and shut the door on the process that still speaks. They
+        hold nothing that their end does not free.
         """
-        if self._state is not AsyncState.DEFAULT:
-            self._state, terminate = AsyncState.DEFAULT, True
-        super().close_extras(timeout, terminate)
+        self._state = AsyncState.DEFAULT
+        super().close_extras(terminate=True)
 
 
 def make_vec(

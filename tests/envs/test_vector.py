@@ -110,6 +110,18 @@ def test_frames_need_not_be_copied():
     assert gone(pids, 1)
 
 
+def test_closing_when_a_step_was_asked_of_some(capfd):
+    envs = make_vec("cartpole_balance", 2)
+    envs.reset(seed=0)
+    pids = [process.pid for process in envs.processes]
+    # Where Ctrl-C strikes between the two: gymnasium does not know yet that a step is under way.
+    envs.parent_pipes[0].send(("step", np.ones(1, np.float32)))
+    assert envs.parent_pipes[0].poll(30)
+    envs.close()
+    assert gone(pids)
+    assert capfd.readouterr().err == ""
+
+
 def test_bad_input_is_an_error_before_any_process_starts():
     before = multiprocessing.active_children()
     for count, options, message in (
