@@ -7,43 +7,38 @@ turn, block by block, so that whatever else the machine does hits all of them; w
 waits and costs nothing. The speed-up is the median over blocks of the ratio within a block. The
 exit code is 1 where no count reaches the goal, of any task under any shift.
 
-On a machine that does other work the ratio says who got which share of it. The load is printed, and
-beside each ratio the most that it could be on free cores: what a frame costs in processor time
-alone, over what it costs together, times the cores that are used.
+What the machine's cores give is measured beside it in the same blocks: as many processes as the
+cores carry, each with one environment, that run through their steps and exchange nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pages
+from gymnasium.vector import AutoresetMode
 
 from shiftbench import seeding
 from shiftbench.envs.gym import ShiftEnv
-from shiftbench.envs.vector import make_vec
+from shiftbench.envs.vector import VectorEnv, make_vec
 from shiftbench.errors import ShiftBenchError
 
 #: Least speed-up on two cores.
 MIN_SPEEDUP = 1.7
 
 
-def processor(pids: list[int]) -> float:
-    """Return the seconds of processor time that processes have used; NaN but on Linux."""
-    if sys.platform != "linux":
-        return float("nan")
-    ticks = 0
-    for pid in pids:
-        # The name of the process, in brackets, may hold blanks; user and system time are 14 and 15.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+class Runner(ShiftEnv):
+    """An environment that takes many steps by itself."""
+
+    def run(self, actions: np.ndarray) -> None:
+        alone(self, actions)
 
 
 def alone(env: ShiftEnv, actions: np.ndarray) -> None:
@@ -60,43 +55,45 @@ def measure(
     options = {"shift": shift, "image_size": size}
     env = ShiftEnv(task, **options)
     vectors = {count: make_vec(task, count, **options) for count in counts}
+    cores = len(vectors[max(counts)].processes)
+    apart = VectorEnv([partial(Runner, task, **options)] * cores, cores, AutoresetMode.DISABLED)
     rng = seeding.rng(seeding.seed_of("benchmark", "vector", task))
     dim = env.action_space.shape[0]
-    rates: dict[int, list[float]] = {count: [] for count in (1, *counts)}
-    used = dict.fromkeys(rates, 0.0)
-    pids = {count: [p.pid for p in envs.processes] for count, envs in vectors.items()} | {1: []}
+    rates: dict[Any, list[float]] = {name: [] for name in ("alone", "apart", *counts)}
     try:
-        env.reset(seed=0)
-        for envs in vectors.values():
-            envs.reset(seed=0)
+        for each in (env, apart, *vectors.values()):
+            each.reset(seed=0)
         for block in range(-1, blocks):  # the first one warms up
-            for count in rates:
+            for name in rates:
+                count = {"alone": 1, "apart": cores}.get(name, name)
                 actions = rng.uniform(-1, 1, (steps, count, dim)).astype(np.float32)
-                every = [os.getpid(), *pids[count]]
-                before, start = processor(every), time.perf_counter()
-                if count == 1:
+                start = time.perf_counter()
+                if name == "alone":
                     alone(env, actions[:, 0])
+                elif name == "apart":
+                    apart.call("run", actions[:, 0])
                 else:
                     for action in actions:
                         vectors[count].step(action)
-                rate = steps * count / (time.perf_counter() - start)
                 if block >= 0:
-                    rates[count].append(rate)
-                    used[count] += (processor(every) - before) / (steps * count * blocks)
+                    rates[name].append(steps * count / (time.perf_counter() - start))
     finally:
-        for envs in vectors.values():
-            envs.close()
-        env.close()
-    one = np.array(rates[1])
+        for each in (env, apart, *vectors.values()):
+            each.close()
+
+    def speedup(name: Any) -> float:
+        return float(np.median(np.array(rates[name]) / rates["alone"]))
+
     return {
         "task": task,
         "shift": shift,
-        "alone": float(np.median(one)),
+        "alone": float(np.median(rates["alone"])),
+        "cores": cores,
+        "apart": speedup("apart"),
         "vector": {
             count: {
                 "frames_per_second": float(np.median(rates[count])),
-                "speedup": float(np.median(np.array(rates[count]) / one)),
-                "limit": used[1] / used[count] * min(count, os.cpu_count()),
+                "speedup": speedup(count),
             }
             for count in counts
         },
@@ -107,14 +104,13 @@ def report(rows: list[dict[str, Any]]) -> str:
     """Return what `measure` found, once a task and shift, as Markdown."""
     lines = []
     for row in rows:
-        line = [row["task"], f"`{row['shift']}`", f"{row['alone']:.0f}"]
+        line = [row["task"], f"`{row['shift']}`", f"{row['alone']:.0f}", f"{row['apart']:.2f}×"]
         for found in row["vector"].values():
             line += [f"{found['frames_per_second']:.0f}", f"{found['speedup']:.2f}×"]
-            line.append(f"{found['limit']:.2f}×")
         lines.append(line)
-    head = ["task", "shift", "alone"]
+    head = ["task", "shift", "alone", f"{rows[0]['cores']} apart"]
     for count in rows[0]["vector"]:
-        head += [f"{count} together", "faster", "on free cores at most"]
+        head += [f"{count} together", "faster"]
     return pages.markdown(head, lines)
 
 
@@ -123,13 +119,13 @@ def main() -> int:
     parser.add_argument("--task", action="append", help="repeatable; default: cartpole_balance")
     parser.add_argument("--shift", action="append", help="none or FAMILY:LEVEL, repeatable")
     parser.add_argument("--size", type=int, default=64, help="height and width of a frame")
-    parser.add_argument("--count", type=int, action="append", help="repeatable; default: 2 and 4")
+    parser.add_argument("--count", type=int, action="append", help="repeatable; default: 4, 8, 16")
     parser.add_argument("--blocks", type=int, default=10, help="blocks of each")
     parser.add_argument("--steps", type=int, default=100, help="steps in a block")
     parser.add_argument("--json", type=Path, help="write all numbers there")
     parser.add_argument("--out", type=Path, help="a page whose section 'vector' is filled")
     options = parser.parse_args()
-    counts = options.count or [2, 4]
+    counts = options.count or [4, 8, 16]
     if min(counts) < 2 or min(options.blocks, options.steps) < 1:
         parser.error("--count must be at least 2, --blocks and --steps at least 1")
     rows = []

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError, NoAsyncCallError
 from gymnasium.vector import AutoresetMode
 
 from shiftbench.envs.gym import ShiftEnv
@@ -25,7 +26,7 @@ SHIFT = "texture:severe"
 
 @pytest.fixture(scope="module")
 def envs():
-    made = make_vec("cartpole_balance", 2, shift=SHIFT)
+    made = make_vec("cartpole_balance", 3, processes=2, shift=SHIFT)
     yield made
     made.close()
 
@@ -48,10 +49,10 @@ def gone(pids: list[int], seconds: float = 60.0) -> bool:
 
 
 @pytest.mark.parametrize(
-    "options", [{"seed": 5}, {"seed": [9, 3]}, {"options": {"episode": 2}}], ids=str
+    "options", [{"seed": 5}, {"seed": [9, 3, 4]}, {"options": {"episode": 2}}], ids=str
 )
 def test_each_gives_the_frames_that_it_gives_alone(envs, alone, options):
-    actions = np.random.default_rng(0).uniform(-1, 1, (2, 4, 1)).astype(np.float32)
+    actions = np.random.default_rng(0).uniform(-1, 1, (3, 4, 1)).astype(np.float32)
     frames = [envs.reset(**options)[0]]
     rewards = []
     for t in range(4):
@@ -59,10 +60,11 @@ def test_each_gives_the_frames_that_it_gives_alone(envs, alone, options):
         assert not (terminated | truncated).any()
         frames.append(frame)
         rewards.append(reward)
-    assert frames[0].shape == (2, 64, 64, 3)
+    assert len(envs.processes) == 2
+    assert frames[0].shape == (3, 64, 64, 3)
     assert frames[0].dtype == np.uint8
     assert (frames[0] != frames[-1]).any(axis=(1, 2, 3)).all()
-    for i in range(2):
+    for i in range(3):
         if "seed" in options:
             seed = options["seed"]
             first, _ = alone.reset(seed=seed[i] if isinstance(seed, list) else seed + i)
@@ -78,7 +80,7 @@ def test_each_gives_the_frames_that_it_gives_alone(envs, alone, options):
 def test_the_next_episode_starts_with_the_step_after_the_last(envs, alone):
     assert envs.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     envs.reset(seed=1)
-    action = np.zeros((2, 1), np.float32)
+    action = np.zeros((3, 1), np.float32)
     for _ in range(124):
         assert not envs.step(action)[3].any()
     assert envs.step(action)[3].all()
@@ -88,6 +90,55 @@ def test_the_next_episode_starts_with_the_step_after_the_last(envs, alone):
     assert (info["steps"] == 0).all()
     alone.reset(seed=1)
     assert (frame[0] == alone.reset()[0]).all()
+
+
+def test_info_of_the_last_step_beside_the_next_first_frame():
+    envs = make_vec("cartpole_balance", 3, processes=2, autoreset=AutoresetMode.SAME_STEP)
+    try:
+        envs.reset(seed=1)
+        # The last one is behind by a step, so its process has nothing to say of an end.
+        action = np.zeros((3, 1), np.float32)
+        envs.call("step", action[0])
+        behind = envs.reset(seed=7, options={"reset_mask": np.array([False, False, True])})[1]
+        assert behind["_steps"].tolist() == [False, False, True]
+        for _ in range(123):
+            assert not envs.step(action)[3].any()
+        frames, _, _, truncated, info = envs.step(action)
+        assert truncated.tolist() == [True, True, False]
+        assert info["steps"].tolist() == [0, 0, 992]
+        assert info["_final_obs"].tolist() == [True, True, False]
+        assert info["final_info"]["steps"].tolist() == [1000, 1000, 0]
+        assert info["final_obs"][2] is None
+        assert (info["final_obs"][0] != frames[0]).any()
+        assert envs.get_attr("render_mode") == ("rgb_array",) * 3
+        assert len(envs.render()) == 3
+    finally:
+        envs.close()
+
+
+def test_trouble_in_a_process_is_told(capfd):
+    envs = make_vec("cartpole_balance", 2, processes=2)
+    with pytest.raises(ValueError, match="1 seeds for 2"):
+        envs.reset(seed=[1])
+    with pytest.raises(NoAsyncCallError):
+        envs.step_wait()
+    envs.reset(seed=0)
+    with pytest.raises(TypeError, match="episode") as caught:
+        envs.reset(options={"episode": "first"})
+    assert "In a process of the environments" in caught.value.__notes__[0]
+    with pytest.raises(AlreadyPendingCallError):
+        envs.reset()
+    envs.close()
+    with pytest.raises(ClosedEnvironmentError):
+        envs.reset()
+    envs = make_vec("cartpole_balance", 2, processes=2)
+    envs.reset(seed=0)
+    os.kill(envs.processes[1].pid, signal.SIGKILL)
+    envs.processes[1].join()
+    with pytest.raises(ShiftBenchError, match="ended with exit code -9"):
+        envs.step(np.zeros((2, 1), np.float32))
+    envs.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_frames_need_not_be_copied():
@@ -101,7 +152,7 @@ def test_frames_need_not_be_copied():
     pids = [process.pid for process in envs.processes]
     # Closing in the middle of a step must not wait for an answer that was read already.
     envs.step_async(np.ones((1, 1), np.float32))
-    assert envs.parent_pipes[0].recv()[1]
+    assert envs.pipes[0].recv()[1]
     start = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -111,12 +162,12 @@ def test_frames_need_not_be_copied():
 
 
 def test_closing_when_a_step_was_asked_of_some(capfd):
-    envs = make_vec("cartpole_balance", 2)
+    envs = make_vec("cartpole_balance", 2, processes=2)
     envs.reset(seed=0)
     pids = [process.pid for process in envs.processes]
-    # Where Ctrl-C strikes between the two: gymnasium does not know yet that a step is under way.
-    envs.parent_pipes[0].send(("step", np.ones(1, np.float32)))
-    assert envs.parent_pipes[0].poll(30)
+    # Where Ctrl-C strikes between the two.
+    envs.pipes[0].send(("step", {"actions": np.ones((1, 1), np.float32)}))
+    assert envs.pipes[0].poll(30)
     envs.close()
     assert gone(pids)
     assert capfd.readouterr().err == ""
@@ -126,6 +177,7 @@ def test_bad_input_is_an_error_before_any_process_starts():
     before = multiprocessing.active_children()
     for count, options, message in (
         (0, {}, "0 environments: at least 1"),
+        (2, {"processes": 0}, "0 processes: at least 1"),
         (2, {"shift": "texture:wild"}, "unknown level 'wild'"),
         (2, {"image_size": 8}, "16 to 1024"),
     ):
@@ -139,12 +191,12 @@ import numpy as np
 from shiftbench.envs.vector import make_vec
 
 if __name__ == "__main__":
-    envs = make_vec("cartpole_balance", 2)
+    envs = make_vec("cartpole_balance", 3, processes=2)
     envs.reset(seed=0)
     print(*(process.pid for process in envs.processes), flush=True)
     try:
         while True:
-            envs.step(np.zeros((2, 1), np.float32))
+            envs.step(np.zeros((3, 1), np.float32))
     finally:
         if {close}:
             envs.close()
