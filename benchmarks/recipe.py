@@ -2,9 +2,10 @@
 
 The recipe is ``sota-implementations/dreamer_v3`` of TorchRL, which learns from states; with images
 its encoder and decoder are `DreamerV3ImageEncoder` and `DreamerV3ImageDecoder`. What is compared is
-how an update is done: encoder, recurrent model, heads, actor and critic are the very modules that
-`DreamerAgent` built, at the same sizes, and the batch, the horizons, the weights of the losses and
-the optimiser are the same.
+how an update is done: recurrent model, heads, actor, critic and a pre-trained encoder are the very
+modules that `DreamerAgent` built, at the same sizes, and the encoder from scratch is TorchRL's own
+with the same weights. The batch, the horizons, the weights of the losses and the optimiser are the
+same.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torchrl.data import Bounded, Composite, Unbounded
 from torchrl.envs.model_based.dreamer import DreamerEnv
 from torchrl.modules import (
     DreamerV3ImageDecoder,
+    DreamerV3ImageEncoder,
     IndependentNormal,
     RSSMRolloutV3,
     SymExpTwoHot,
@@ -110,6 +112,10 @@ class TorchRL:
     def __init__(self, agent: DreamerAgent, decoder: nn.Module | None = None) -> None:
         model, config, device = agent.model, agent.config, agent.device
         acting, bins = model.acting, config.bins
+        if agent.spec.encoder == "cnn":
+            encoder = DreamerV3ImageEncoder(depth=config.encoder_depth, mults=MULTIPLES)
+            encoder.load_state_dict(acting.encoder.state_dict())
+            acting.encoder = encoder.to(device=device, memory_format=torch.channels_last)
         size, latent = agent.image_size, config.categoricals * config.classes
         self.agent = agent
         self.decoder = decoder or DreamerV3ImageDecoder(

@@ -68,6 +68,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     replay_capacity: int = 200_000
 
 
+#: Pixels each way that one place of the decoder's last map holds.
+SHUFFLE = 4
+
 #: What a size of the agent changes, in the manner of the paper's table of model sizes; the first is
 #: `Config` as it stands. ``docs/dreamer.md`` has the numbers of parameters.
 SIZES: dict[str, dict[str, Any]] = {
@@ -159,20 +162,41 @@ class Decoder(nn.Module):
             nn.ConvTranspose2d(second, third, 4, 2, 1),
             ChannelNorm(third),
             nn.SiLU(),
-            nn.Conv2d(third, 3 * 16, 1),
-            nn.PixelShuffle(4),
+            nn.Conv2d(third, 3 * SHUFFLE**2, 1),
         ).to(memory_format=torch.channels_last)
         with torch.no_grad():
-            self.layers[-2].weight.mul_(0.1)
-            self.layers[-2].bias.zero_()
+            self.layers[-1].weight.mul_(0.1)
+            self.layers[-1].bias.zero_()
         self.register_buffer("mean", torch.full((3, image_size, image_size), 0.5))
+
+    def _maps(self, features: Tensor) -> Tensor:
+        """Map (..., F) to (N, 3 · 4 · 4, H / 4, W / 4): frames without ``mean``, not shuffled."""
+        flat = self.project(features.reshape(-1, features.shape[-1]))
+        grid = flat.unflatten(-1, (self.grid, self.grid, self.first)).permute(0, 3, 1, 2)
+        return self.layers(grid)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (..., F) to frames (..., 3, H, W), about in [0, 1] but unbounded."""
-        flat = self.project(features.reshape(-1, features.shape[-1]))
-        grid = flat.unflatten(-1, (self.grid, self.grid, self.first)).permute(0, 3, 1, 2)
-        image = self.layers(grid) + self.mean
+        image = F.pixel_shuffle(self._maps(features), SHUFFLE) + self.mean
         return image.reshape(*features.shape[:-1], *image.shape[-3:])
+
+    def loss(self, features: Tensor, pixels: Tensor) -> Tensor:
+        """Return the squared error, summed over an image's values as in the paper; its mean.
+
+        The frames' pixels are put in the order of the maps, not the other way round: they are few
+        bytes, and nothing is to be traced back through them.
+
+        Args:
+            features: (..., F).
+            pixels: uint8 (..., H, W, 3).
+        """
+        maps = self._maps(features)
+        height, width = maps.shape[-2:]
+        # As `torch.nn.functional.pixel_unshuffle` does, but on bytes and channels-last.
+        grid = pixels.reshape(-1, height, SHUFFLE, width, SHUFFLE, 3).permute(0, 1, 3, 5, 2, 4)
+        target = grid.flatten(3).permute(0, 3, 1, 2).float().div_(255.0)
+        target -= F.pixel_unshuffle(self.mean, SHUFFLE)
+        return F.mse_loss(maps, target, reduction="sum") / len(maps)
 
 
 class TwoHot(nn.Module):

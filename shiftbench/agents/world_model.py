@@ -148,9 +148,7 @@ class DreamerModel(nn.Module):
         dynamics, representation = categorical_kl_terms(
             logits, acting.prior_logits(beliefs), config.free_nats, config.unimix
         )
-        target = batch["pixels"].movedim(-1, -3).float() / 255.0
-        # The sum over an image's values, as in the paper; the mean over the batch.
-        image = (self.decoder(features) - target).square().sum((-3, -2, -1)).mean()
+        image = self.decoder.loss(features, batch["pixels"])
         reward = self.reward.loss(self.reward(features), batch["reward"]).mean()
         continuation = F.binary_cross_entropy_with_logits(
             self.continuation(features).squeeze(-1), 1.0 - batch["terminal"].float()

@@ -9,6 +9,7 @@ from torchrl.modules import DreamerV3ImageEncoder
 
 from shiftbench.encoders import loading
 from shiftbench.encoders.base import Encoder
+from shiftbench.encoders.norms import ChannelRMSNorm
 from shiftbench.encoders.transforms import Standardize
 from shiftbench.errors import ShiftBenchError
 
@@ -42,6 +43,8 @@ def build(
         ShiftBenchError: ``pretrained`` without ``weights``, or weights that do not fit.
     """
     net = DreamerV3ImageEncoder(depth=depth, mults=MULTIPLES).to(memory_format=torch.channels_last)
+    for i, norm in enumerate(net.layers[1::_STAGE]):
+        net.layers[1 + _STAGE * i] = ChannelRMSNorm(len(norm.weight), norm.eps)
     digest = ""
     if pretrained:
         if weights is None:

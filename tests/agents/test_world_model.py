@@ -126,6 +126,18 @@ def test_model_loss_falls_on_one_batch(model):
     assert np.mean(losses[-5:]) < 0.5 * losses[0]
 
 
+def test_the_image_loss_is_that_of_the_decoded_frames(model):
+    pixels, decoder = batch()["pixels"], model.decoder
+    decoder.mean.copy_(torch.rand(decoder.mean.shape))
+    features = torch.randn(2, 4, model.acting.features, requires_grad=True)
+    errors = decoder(features) - pixels.movedim(-1, -3) / 255.0
+    by_hand = errors.square().sum((-3, -2, -1)).mean()
+    found = decoder.loss(features, pixels)
+    torch.testing.assert_close(found, by_hand)
+    gradients = (torch.autograd.grad(loss, features)[0] for loss in (found, by_hand))
+    torch.testing.assert_close(*gradients)
+
+
 def test_the_image_weight_falls_from_the_one_to_the_other(model):
     start, end = CONFIG.image_weight_updates
     weights = [model.image_weight(u) for u in (0, start, (start + end) // 2, end, 10 * end)]
