@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,19 +59,39 @@ def rollout(
         pixels = env.reset(seed, shift, appearance)
         policy.reset(np.ones(1, dtype=bool))
         total, done = 0.0, False
-        while not done:
-            action = np.asarray(policy.act(pixels[None]))
-            if action.shape != (1, env.action_dim) or not np.isfinite(action).all():
-                raise ShiftBenchError(
-                    f"the policy returned an action of shape {action.shape}; finite values of "
-                    f"shape (1, {env.action_dim}) are needed"
-                )
-            pixels, reward, done, _ = env.step(action[0])
-            total += reward
+        with _one_thread():
+            while not done:
+                action = np.asarray(policy.act(pixels[None]))
+                if action.shape != (1, env.action_dim) or not np.isfinite(action).all():
+                    raise ShiftBenchError(
+                        f"the policy returned an action of shape {action.shape}; finite values of "
+                        f"shape (1, {env.action_dim}) are needed"
+                    )
+                pixels, reward, done, _ = env.step(action[0])
+                total += reward
         results.append(Episode(total, env.steps))
         if on_episode is not None:
             on_episode()
     return results
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch, where a policy uses it, act on one thread unless ``OMP_NUM_THREADS`` is set.
+
+    For one small frame a second thread gains nothing, and on a busy machine waiting for it costs
+    ten times the work. Returns do not depend on the number of cores either.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def evaluation_seeds(

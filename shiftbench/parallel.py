@@ -56,7 +56,7 @@ def each(
                     process = context.Process(
                         target=_child, args=(work, item, halt.minutes, halt.end, stop, there, jobs)
                     )
-                    with _deaf():
+                    with deaf():
                         process.start()
                     there.close()
                     alive[here] = item, process
@@ -107,7 +107,7 @@ def _hear(pipe: Connection, alive: dict, failed: list, on_message: Callable) -> 
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
+def deaf() -> Iterator[None]:
     """Block Ctrl-C; a process that is started meanwhile never hears it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -9,6 +9,7 @@ import sys
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from shiftbench import seeding
 from shiftbench.envs.pixels import PixelEnv
@@ -112,6 +113,24 @@ def test_lengths_returns_and_progress(env):
     # An episode is the same alone, after others, and again.
     assert rollout(policy, env, seeds[1:], SEVERE, looks[1:]) == found[1:]
     assert rollout(policy, env, seeds, SEVERE, looks) == found
+
+
+@pytest.mark.parametrize(("variable", "threads"), [(None, 1), ("3", 3)])
+def test_acting_takes_one_thread_unless_told_otherwise(env, monkeypatch, variable, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    before, seen = torch.get_num_threads(), set()
+    policy = Brightness(env.action_dim)
+    act = policy.act
+    monkeypatch.setattr(policy, "act", lambda x: (seen.add(torch.get_num_threads()), act(x))[1])
+    try:
+        torch.set_num_threads(3)
+        rollout(policy, env, [1])
+        assert seen == {threads}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_returns_are_byte_identical_in_another_process(tmp_path):

@@ -31,6 +31,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from shiftbench.envs.gym import ShiftEnv
 from shiftbench.errors import ShiftBenchError
+from shiftbench.parallel import deaf
 from shiftbench.specs import Task
 
 
@@ -84,7 +85,8 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             here, there = context.Pipe()
             arguments = (there, makers[share], autoreset, memory, shape, share)
             process = context.Process(target=_serve, args=arguments, daemon=True)
-            process.start()
+            with deaf():
+                process.start()
             there.close()
             self.pipes.append(here)
             self.processes.append(process)
@@ -321,7 +323,7 @@ def _serve(
 ) -> None:
     """Make environments and do with them what is asked through ``pipe``, until it is shut."""
     # Ctrl-C reaches every process of a terminal. Only the one that called `make_vec` answers it,
-    # and takes these with it.
+    # and takes these with it. Where it could be blocked, it was so before this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     frames = np.frombuffer(memory, np.uint8).reshape(shape)[share]
 
