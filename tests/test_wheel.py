@@ -69,8 +69,8 @@ def test_doctor_finds_weights_and_checkpoints_inside_it(command, site):
     report = json.loads(command("doctor", "--json"))
     assert report["missing"] == []
     assert report["weights"].startswith(str(site / "shiftbench" / "encoders" / "weights"))
-    shipped = (ROOT / "results").glob("*/checkpoints/**/*.safetensors")
-    assert report["checkpoints"] == sorted(str(p.relative_to(ROOT / "results")) for p in shipped)
+    shipped = sorted((ROOT / "results").glob("*/checkpoints/**/*.safetensors"))
+    assert report["checkpoints"] == [str(p.relative_to(ROOT / "results")) for p in shipped]
 
 
 def test_run_writes_a_table_where_it_is_called(command, tmp_path):

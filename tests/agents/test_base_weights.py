@@ -120,18 +120,33 @@ def test_a_buffer_that_moved_is_stored(cartpole, tmp_path):
     assert torch.equal(loaded._acting.encoder.mean, agent.model.acting.encoder.mean.half().float())
 
 
-@pytest.mark.parametrize("name", ["scratch", "pvm-partial"])
-def test_shipped_checkpoints_go_on_loading(name, mini, cartpole, tmp_path):
+@pytest.mark.parametrize("name", ["scratch", "scratch-aug", "pvm-frozen", "pvm-partial"])
+def test_shipped_checkpoints_load(name, mini, cartpole, tmp_path):
     (run,) = plan.runs(mini, [cartpole], [resolve(name)], [0], tmp_path)
     path = plan.find_checkpoint(run, None)
     assert path.is_relative_to(data_dir("results"))
-    assert checkpoints.read_meta(path)["schema"] == {"scratch": 2, "pvm-partial": 1}[name]
+    assert checkpoints.read_meta(path)["train_steps"] == 100_000
     agent = DreamerAgent(run.agent, cartpole, 1, 64, device="cpu")
     agent.load(path)
     assert np.isfinite(act(agent)).all()
     agent.save(tmp_path / "again.safetensors")
     again, before = (checkpoints.read(p)[0] for p in (tmp_path / "again.safetensors", path))
     assert again.keys() == before.keys()
+
+
+def test_policies_of_the_first_schema_go_on_loading(mini, cartpole, tmp_path):
+    """They held the whole encoder and named no weights that it began with."""
+    (run,) = plan.runs(mini, [cartpole], [resolve("pvm-partial")], [0], tmp_path)
+    path = plan.find_checkpoint(run, None)
+    now, old = (DreamerAgent(run.agent, cartpole, 1, 64, device="cpu") for _ in range(2))
+    now.load(path)
+    meta = {**checkpoints.read_meta(path), "schema": 1}
+    del meta["base_sha256"]
+    whole = {name: tensor.half() for name, tensor in now._acting.state_dict().items()}
+    checkpoints.write(tmp_path / "old.safetensors", whole, meta)
+    old.load(tmp_path / "old.safetensors")
+    assert checkpoints.read_meta(tmp_path / "old.safetensors")["schema"] == 1
+    np.testing.assert_array_equal(act(old), act(now))
 
 
 def test_policies_from_before_frames_were_standardised_see_them_as_they_are(

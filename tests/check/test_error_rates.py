@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from shiftbench import stats
-from shiftbench.data import data_dir
 
 TRIALS = 300
 
@@ -23,7 +22,7 @@ def gate():
 
 @pytest.fixture(scope="module")
 def noise(gate):
-    return gate.episode_noise(data_dir("results") / "mini-v1" / "episodes.csv")
+    return gate.episode_noise(gate.ROWS)
 
 
 def test_the_noise_is_that_of_the_rows(noise):
@@ -69,7 +68,7 @@ def test_missed_goals_are_named(gate):
 def test_the_page_says_what_the_benchmark_prints(gate, noise):
     row = {**gate.Design(1)._asdict(), "unchanged": 0.0, "at_tolerance": 0.05, "caught": 0.95,
            "detectable": 8.0, "caught_there": 0.8}  # fmt: skip
-    printed = gate.report([row], noise, 1000, "results/mini-v1/episodes.csv")
+    printed = gate.report([row], noise, 1000, "benchmarks/half_trained.csv")
     page = (Path(__file__).resolve().parents[2] / "docs" / "gate.md").read_text(encoding="utf-8")
     assert printed.splitlines()[0] in page  # the heading
     assert printed.splitlines()[-1] in page  # trials, tolerance and noise
