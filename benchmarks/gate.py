@@ -24,8 +24,8 @@ from shiftbench.errors import ShiftBenchError
 from shiftbench.specs import CLEAN
 from shiftbench.stats import Sides
 
-#: Ten clean episodes of a `pvm-partial` after 41,000 environment steps of `cartpole_balance`. Those of
-#: an agent that has learned its task are alike, and make a gate look better than it is.
+#: Ten clean episodes of a `pvm-partial` after 41,000 environment steps of `cartpole_balance`. Those
+#: of an agent that has learned its task are alike, and make a gate look better than it is.
 ROWS = Path(__file__).resolve().with_name("half_trained.csv")
 
 #: Points of score, the tolerance of the gate.
