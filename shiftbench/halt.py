@@ -82,3 +82,16 @@ class Halt:
 
     def __str__(self) -> str:
         return f"the time is over (--max-minutes {self.minutes:g})"
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Block Ctrl-C; a process that is started meanwhile never hears it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from shiftbench import progress
 from shiftbench.errors import ShiftBenchError
-from shiftbench.halt import Halt, Halted
+from shiftbench.halt import Halt, Halted, deaf
 
 #: What a process does: takes one item, when to stop, and what sends a message to `each`.
 Work = Callable[[Any, Halt, Callable[[Any], None]], None]
@@ -104,19 +103,6 @@ def _hear(pipe: Connection, alive: dict, failed: list, on_message: Callable) -> 
         progress.note(f"{item}: {content}")
     else:
         on_message(item, content)
-
-
-@contextmanager
-def deaf() -> Iterator[None]:
-    """Block Ctrl-C; a process that is started meanwhile never hears it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _child(

@@ -31,7 +31,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from shiftbench.envs.gym import ShiftEnv
 from shiftbench.errors import ShiftBenchError
-from shiftbench.parallel import deaf
+from shiftbench.halt import deaf
 from shiftbench.specs import Task
 
 

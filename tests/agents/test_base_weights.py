@@ -125,7 +125,8 @@ def test_shipped_checkpoints_load(name, mini, cartpole, tmp_path):
     (run,) = plan.runs(mini, [cartpole], [resolve(name)], [0], tmp_path)
     path = plan.find_checkpoint(run, None)
     assert path.is_relative_to(data_dir("results"))
-    assert checkpoints.read_meta(path)["train_steps"] == 100_000
+    meta = checkpoints.read_meta(path)
+    assert (meta["schema"], meta["train_steps"]) == (2, 100_000)
     agent = DreamerAgent(run.agent, cartpole, 1, 64, device="cpu")
     agent.load(path)
     assert np.isfinite(act(agent)).all()
