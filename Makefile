@@ -22,7 +22,7 @@ gate: $(VENV)/.demo
 	rm -rf runs/gate
 	$(BIN)/shiftbench run $(GATE) --shift none --shift severe --out runs/gate
 	$(BIN)/shiftbench check $(GATE) --level none --level severe \
-		--baseline results/mini-v1/episodes.csv --candidate runs/gate/mini-v1/cells
+		--baseline results/mini-pilot/episodes.csv --candidate runs/gate/mini-v1/cells
 
 gallery: $(VENV)/.demo
 	for task in cartpole_balance walker_walk; do \

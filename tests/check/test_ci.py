@@ -20,7 +20,7 @@ from shiftbench.cli import cli
 ROOT = Path(__file__).resolve().parents[2]
 ACTION = ROOT / "action.yml"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-BASELINE = ROOT / "results" / "mini-v1" / "episodes.csv"
+BASELINE = ROOT / "results" / "mini-pilot" / "episodes.csv"
 
 
 def lint(path: Path, schema: str) -> subprocess.CompletedProcess:

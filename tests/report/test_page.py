@@ -156,7 +156,7 @@ def test_curves_are_those_of_the_scored_runs(tmp_path):
 
 
 def test_curves_of_shipped_checkpoints_are_known_by_their_hash():
-    rows = results.read_rows([REPOSITORY / "results" / "mini-v1" / "episodes.csv"])
+    rows = results.read_rows([REPOSITORY / "results" / "mini-pilot" / "episodes.csv"])
     assert len(curves.read(["nowhere"], rows)) > 10
     assert curves.read(["nowhere"], rows.assign(checkpoint="0" * 64)).empty
 
