@@ -49,8 +49,8 @@ LOOKS = STEPS // EVERY
 
 #: Those that begin with pre-trained weights, in front of the name of the weights.
 PRETRAINED = {
-    "synth frozen": Arm("synth", "frozen"),
-    "synth partial": Arm("synth", "partial"),
+    "synth-2 frozen": Arm("synth-2", "frozen"),
+    "synth-2 partial": Arm("synth-2", "partial"),
 }
 #: Those from scratch that these must be above.
 BASELINES = {
@@ -58,7 +58,11 @@ BASELINES = {
     "synth scratch": Arm("synth", "scratch"),
 }
 #: Those that they are compared with, without a goal.
-OTHERS = {"synth scratch-aug": Arm("synth", "scratch", "photometric")}
+OTHERS = {
+    "synth scratch-aug": Arm("synth", "scratch", "photometric"),
+    "synth frozen": Arm("synth", "frozen"),
+    "synth partial": Arm("synth", "partial"),
+}
 
 
 class Size(NamedTuple):
@@ -313,7 +317,7 @@ def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
 def main() -> int:
     parser, options = parse()
     torch.set_num_threads(1)
-    files = dict(options.weights or [("", synth.WEIGHTS)])
+    files = dict(options.weights or [("", synth.WEIGHTS["synth-2"])])
     pretrained = {
         _label(arm, name): spec._replace(weights=path)
         for name, path in files.items()

@@ -50,7 +50,7 @@ def render(report: dict[str, Any]) -> str:
             else "does not work"
         ),
         f"device       {report['device']}",
-        f"synth        {report['weights'] or 'no weights'}",
+        *(f"{name:12} {text or 'no weights'}" for name, text in report["weights"].items()),
         f"checkpoints  {len(report['checkpoints'])} shipped",
         *(f"             {name}" for name in report["checkpoints"]),
         *(f"MISSING      {line}" for line in report["missing"]),
@@ -103,13 +103,15 @@ def _device(missing: list[str]) -> str:
     return f"cpu, {torch.get_num_threads()} threads"
 
 
-def _weights(missing: list[str]) -> str:
+def _weights(missing: list[str]) -> dict[str, str]:
     from shiftbench.encoders.synth import WEIGHTS
 
-    if WEIGHTS.is_file():
-        return f"{WEIGHTS} ({WEIGHTS.stat().st_size / 1e6:.2f} MB)"
-    missing.append(f"{WEIGHTS}: make it with 'shiftbench pretrain'")
-    return ""
+    there = {name: path for name, path in WEIGHTS.items() if path.is_file()}
+    missing += [f"{WEIGHTS[name]}: install the package anew" for name in WEIGHTS.keys() - there]
+    return {
+        name: f"{path} ({path.stat().st_size / 1e6:.2f} MB)" if name in there else ""
+        for name, path in WEIGHTS.items()
+    }
 
 
 def _checkpoints() -> list[str]:

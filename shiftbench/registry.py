@@ -131,6 +131,7 @@ ENCODERS = Registry(
     {
         "cnn": "shiftbench.encoders.cnn:build",
         "synth": "shiftbench.encoders.synth:build",
+        "synth-2": "shiftbench.encoders.synth:build_2",
     },
 )
 

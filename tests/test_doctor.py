@@ -22,14 +22,18 @@ def test_facts(healthy):
     assert set(healthy["versions"]) == set(doctor.PACKAGES)
     assert healthy["rendering"]["backend"] == gl.backend()
     assert healthy["rendering"]["frames_per_second"] > 1.0
-    assert healthy["weights"].startswith(str(synth.WEIGHTS))
+    assert list(healthy["weights"]) == ["synth", "synth-2"]
+    assert all(text.startswith(str(synth.WEIGHTS[n])) for n, text in healthy["weights"].items())
     assert healthy["device"].split(":")[0].split(",")[0] in ("cpu", "cuda")
 
 
 def test_every_fact_is_on_the_terminal(healthy):
     text = doctor.render(healthy)
     assert text.splitlines()[-1] == "Everything is there."
-    for part in (healthy["python"], healthy["device"], healthy["weights"], gl.backend()):
+    for part in (
+        *(healthy["python"], healthy["device"], gl.backend()),
+        *healthy["weights"].values(),
+    ):
         assert part in text
 
 
@@ -53,7 +57,7 @@ def test_what_is_missing_comes_with_its_remedy(call, tmp_path, monkeypatch):
         raise ShiftBenchError("no OpenGL backend works here: apt-get install it")
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    monkeypatch.setattr(synth, "WEIGHTS", tmp_path / "synth.safetensors")
+    monkeypatch.setitem(synth.WEIGHTS, "synth", tmp_path / "synth.safetensors")
     monkeypatch.setattr("shiftbench.envs.pixels.PixelEnv", broken)
     done = call("doctor")
     assert (done.code, done.err) == (2, "")
@@ -61,7 +65,7 @@ def test_what_is_missing_comes_with_its_remedy(call, tmp_path, monkeypatch):
     assert missing == [
         "the package timm: pip install timm",
         "no OpenGL backend works here: apt-get install it",
-        f"{tmp_path / 'synth.safetensors'}: make it with 'shiftbench pretrain'",
+        f"{tmp_path / 'synth.safetensors'}: install the package anew",
     ]
     assert "rendering    does not work" in done.out
     assert "Everything is there." not in done.out

@@ -10,7 +10,7 @@ from shiftbench import encoders, finetune
 from shiftbench.encoders.base import Encoder
 from shiftbench.errors import ShiftBenchError
 
-ENCODERS = ["cnn", "synth", "timm:test_resnet", "timm:test_vit", "timm:test_convnext"]
+ENCODERS = ["cnn", "synth", "synth-2", "timm:test_resnet", "timm:test_vit", "timm:test_convnext"]
 
 
 def perturbed(name: str) -> Encoder:

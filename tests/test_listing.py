@@ -52,7 +52,7 @@ def test_agents_and_encoders_are_named():
     }
     assert agents["scratch-aug"]["augment"] == "photometric"
     encoders = [row["encoder"] for row in listing.rows("encoders", "mini")]
-    assert {"cnn", "synth", "timm:<name>"} <= set(encoders)
+    assert {"cnn", "synth", "synth-2", "timm:<name>"} <= set(encoders)
 
 
 def test_tables_are_aligned():

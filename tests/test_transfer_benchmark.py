@@ -49,7 +49,7 @@ def test_it_compares_files_of_weights_on_paired_frames(tmp_path):
     page.write_text(PAGE)
     options = ["--task", "cartpole_balance", "--shift", "combined:severe", "--frames", 64]
     options += ["--epochs", 1, "--states", 8, "--seeds", 2, "--json", path, "--out", page]
-    options += [f"--weights={name}={synth.WEIGHTS}" for name in ("one", "two")]
+    options += [f"--weights={name}={synth.WEIGHTS['synth-2']}" for name in ("one", "two")]
     done = subprocess.run(
         [sys.executable, SCRIPT, *map(str, options)],
         capture_output=True, text=True, check=False, timeout=1200,
@@ -60,13 +60,13 @@ def test_it_compares_files_of_weights_on_paired_frames(tmp_path):
         goal["judged"] and not goal["met"] for goal in record["goals"]
     )
     rows = {(row["shift"], row["arm"]): row for row in record["rows"]}
-    assert len(rows) == 2 * 7
+    assert len(rows) == 2 * 9
     for row in rows.values():
         assert row["r2"] == pytest.approx(np.mean(row["seeds"]))
         assert row["low"] <= row["r2"] <= row["high"]
     # Equal weights and seeds give equal numbers.
     for shift in ("clean", "combined:severe"):
-        ones, twos = (rows[shift, f"synth partial, {name}"]["seeds"] for name in ("one", "two"))
+        ones, twos = (rows[shift, f"synth-2 partial, {name}"]["seeds"] for name in ("one", "two"))
         assert ones == twos
     text = page.read_text()
     assert text.startswith("before")
@@ -75,7 +75,9 @@ def test_it_compares_files_of_weights_on_paired_frames(tmp_path):
     assert done.stdout.strip() in text
 
 
-@pytest.mark.parametrize("name", ["synth frozen", "synth partial", "cnn", "synth scratch-aug"])
+@pytest.mark.parametrize(
+    "name", ["synth-2 frozen", "synth-2 partial", "synth frozen", "cnn", "synth scratch-aug"]
+)
 def test_every_arm_learns_where_a_square_is(name, squares, module):
     transfer = module("transfer")
     arm = {**transfer.PRETRAINED, **transfer.BASELINES, **transfer.OTHERS}[name]
@@ -88,16 +90,16 @@ def test_every_arm_learns_where_a_square_is(name, squares, module):
 
 def test_only_what_the_mode_says_is_trained(squares, module):
     transfer, readers = module("transfer"), module("readers")
-    before = encoders.build("synth").module.state_dict()
+    before = encoders.build("synth-2").module.state_dict()
     few = states.States(*(part[:64] for part in (squares.frames, squares.positions, squares.agent)))
     changed = {}
     for name, arm in transfer.PRETRAINED.items():
         after = readers.Reader(arm, few, epochs=1, seed=0).encoder.module.state_dict()
         changed[name] = [key for key in before if not torch.equal(before[key], after[key])]
-    assert changed["synth frozen"] == []
-    blocks = {key.split(".")[1] for key in changed["synth partial"]}
+    assert changed["synth-2 frozen"] == []
+    blocks = {key.split(".")[1] for key in changed["synth-2 partial"]}
     assert blocks == {"stage3_4", "stage3_5", "stage3_6", "neck"}
-    assert not any("running" in key for key in changed["synth partial"])
+    assert not any("running" in key for key in changed["synth-2 partial"])
 
 
 def test_the_scores_of_episodes_average_to_r2(transfer):
@@ -111,7 +113,8 @@ def test_the_scores_of_episodes_average_to_r2(transfer):
 
 def test_goals_are_missed_where_the_interval_holds_zero(transfer):
     rng = np.random.default_rng(0)
-    levels = {"good": 0.8, "bad": 0.3, "cnn": 0.3, "synth scratch": 0.3, "synth scratch-aug": 0.9}
+    levels = {"good": 0.8, "bad": 0.3, "cnn": 0.3, "synth scratch": 0.3}
+    levels |= dict.fromkeys(transfer.OTHERS, 0.9)
     own = {arm: level + rng.normal(0, 0.1, (3, 20)) for arm, level in levels.items()}
     goals = transfer.compare({"task": {"clean": own, "texture:severe": own}}, ["good", "bad"])
     assert {goal.shift for goal in goals} == {"texture:severe"}

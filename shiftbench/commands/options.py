@@ -71,7 +71,8 @@ suite_options = options(
     click.option("--tasks-dir", type=PATH, multiple=True, help="Folder with further task files."),
 )
 encoder_options = options(
-    click.option("--encoder", help="Another encoder: cnn, synth, timm:<name> or a plugin's."),
+    click.option("--encoder",
+                 help="Another encoder: cnn, synth, synth-2, timm:<name> or a plugin's."),
     click.option("--encoder-weights", type=PATH, help="Weights of the encoder (safetensors)."),
     click.option("--encoder-size", type=click.IntRange(8, 2048),
                  help="Side in pixels of a timm model's input; the suite's frames keep theirs."),

@@ -36,7 +36,7 @@ from shiftbench.halt import Halt
               help="cpu, cuda, cuda:1 …")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 def pretrain(out: Path, scenes: int, views: int, seed: int, device: str, resume: bool) -> None:
-    """Make the weights of the encoder `synth` from random scenes."""
+    """Make the weights of the encoder `synth-2` from random scenes."""
     from shiftbench import pretrain as synth
 
     path = synth.run(out, scenes=scenes, views=views, seed=seed, resume=resume, device=device)

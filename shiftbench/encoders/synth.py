@@ -1,12 +1,15 @@
-"""`synth`, the pre-trained vision model that ships with the package.
+"""`synth` and `synth-2`, the pre-trained vision models that ship with the package.
 
 The first stages of timm's ``mobilenetv4_conv_small_050`` down to strides 8 and 16 (later stages cut
-off) with a small neck that merges both into an 8 × 8 × 32 map: 107 thousand parameters. It was
-trained by `shiftbench.pretrain` on random scenes; ``weights/synth.json`` tells how.
+off) with a small neck that merges both into an 8 × 8 × 32 map: 105 thousand parameters. Both were
+trained by `shiftbench.pretrain` on random scenes; the cards beside their weights tell how. They
+differ in what stands behind the map: `synth` divides all features by one deviation, `synth-2`
+whitens them by what varies between two appearances of one scene.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,8 +21,11 @@ from shiftbench.encoders.base import Encoder
 from shiftbench.encoders.statistics import RunningStatistics
 from shiftbench.encoders.transforms import Standardize
 
-#: The shipped weights; their card and loss curve lie beside them.
-WEIGHTS = Path(__file__).resolve().parent / "weights" / "synth.safetensors"
+#: Encoder → its shipped weights; their cards and loss curves lie beside them.
+WEIGHTS = {
+    name: Path(__file__).resolve().parent / "weights" / f"{name}.safetensors"
+    for name in ("synth", "synth-2")
+}
 #: Height and width of the frames that the network takes, in pixels.
 SIZE = 64
 #: Side and channels of the feature map.
@@ -66,12 +72,17 @@ class _Neck(nn.Module):
 
 
 class SynthNet(RunningStatistics):
-    """The network: a chain of twelve blocks, then centring.
+    """The network: a chain of twelve blocks, then centring and scaling.
 
     The state between two blocks is a tuple of tensors, so the chain can be cut anywhere.
+
+    Args:
+        whitened: multiply the centred map (CHANNELS, GRID²) by a matrix on either side,
+            ``channels`` and ``places``, where it is otherwise divided by one number, ``std``.
+            Pre-training fits them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whitened: bool = True) -> None:
         super().__init__()
         _torchvision.mend()
         import timm
@@ -87,7 +98,12 @@ class SynthNet(RunningStatistics):
         self.chain["neck"] = _Neck(coarse, fine)
         # Centred features let a readout or a world model train at once; fitted by pre-training.
         self.register_buffer("mean", torch.zeros(CHANNELS * GRID * GRID))
-        self.register_buffer("std", torch.ones(()))
+        self.whitened = whitened
+        if whitened:
+            self.register_buffer("channels", torch.eye(CHANNELS))
+            self.register_buffer("places", torch.eye(GRID * GRID))
+        else:
+            self.register_buffer("std", torch.ones(()))
         self.to(memory_format=torch.channels_last)
         self.train(self.training)
 
@@ -100,7 +116,10 @@ class SynthNet(RunningStatistics):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map float32 (B, 3, SIZE, SIZE) to centred features (B, CHANNELS * GRID * GRID)."""
-        return (self.maps(image).flatten(1) - self.mean) / self.std
+        centred = self.maps(image).flatten(1) - self.mean
+        if self.whitened:
+            return (self.channels @ centred.unflatten(1, (CHANNELS, -1)) @ self.places).flatten(1)
+        return centred / self.std
 
 
 def transform() -> nn.Module:
@@ -109,7 +128,11 @@ def transform() -> nn.Module:
 
 
 def build(
-    *, weights: Path | None = None, image_size: int = SIZE, pretrained: bool = True
+    *,
+    weights: Path | None = None,
+    image_size: int = SIZE,
+    pretrained: bool = True,
+    name: str = "synth",
 ) -> Encoder:
     """Return the encoder.
 
@@ -117,15 +140,16 @@ def build(
         weights: safetensors to use in place of the shipped ones.
         image_size: size of the frames that come in; they are resized to SIZE.
         pretrained: load weights; without, the network is random and no file is touched.
+        name: ``synth`` or ``synth-2``.
 
     Raises:
         ShiftBenchError: the weights are missing or do not fit.
     """
-    net, digest = SynthNet(), ""
+    net, digest = SynthNet(whitened=name == "synth-2"), ""
     if pretrained:
-        digest = loading.load(net, weights or WEIGHTS)
+        digest = loading.load(net, weights or WEIGHTS[name])
     return Encoder(
-        name="synth",
+        name=name,
         module=net,
         features=CHANNELS * GRID * GRID,
         transform=transform(),
@@ -133,3 +157,7 @@ def build(
         pretrained=pretrained,
         sha256=digest,
     )
+
+
+#: `build` of the encoder with whitened features.
+build_2 = partial(build, name="synth-2")

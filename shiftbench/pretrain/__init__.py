@@ -1,4 +1,4 @@
-"""How `synth` is made: random scenes, drawn twice, and what the network learns from them."""
+"""How `synth-2` is made: random scenes, drawn twice, and what the network learns from them."""
 
 from shiftbench.pretrain.train import run
 

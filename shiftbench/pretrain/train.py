@@ -1,4 +1,4 @@
-"""Pre-training of `synth`: draw scenes, train on them, export weights with their card and curve."""
+"""Pre-training of `synth-2`: draw scenes, train on them, export weights, card and curve."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from shiftbench import __version__, files, seeding
-from shiftbench.encoders import synth
+from shiftbench.encoders import loading, synth
 from shiftbench.errors import ShiftBenchError
 from shiftbench.pretrain import shards
 from shiftbench.pretrain.batches import Batch, Pool, augment
@@ -31,9 +31,12 @@ LEARNING_RATE, WEIGHT_DECAY, CLIP, WARMUP = 2e-3, 0.02, 5.0, 100
 LOG_EVERY, SAVE_EVERY = 25, 250
 #: Batches that the held-out numbers and the centring are measured on.
 HELD_OUT, CENTRING = 8, 32
+#: What is added to each variance within a scene, in shares of their mean, before all are evened
+#: out. Ours; from 0.03 to 0.3 the outcome is much the same.
+SHRINKAGE = 0.1
 
 _STATE, _SCENES = "state.safetensors", "scenes"
-WEIGHTS, CARD, CURVE = "synth.safetensors", "synth.json", "synth_loss.csv"
+WEIGHTS, CARD, CURVE = "synth-2.safetensors", "synth-2.json", "synth-2_loss.csv"
 
 
 @dataclass(frozen=True)
@@ -126,17 +129,28 @@ class Learner(nn.Module):
 
     @torch.no_grad()
     def centre(self, pool: Pool) -> None:
-        """Fit the mean of every feature and the one deviation of all of them."""
+        """Fit the mean of every feature, and what evens out how much appearance moves them.
+
+        Within-class covariance normalisation (Hatch, Kajarekar & Stolcke 2006, "Within-class
+        covariance normalization for SVM-based speaker recognition"), where a class is a scene and
+        its members are two appearances. What reads the features sees clean frames alone and cannot
+        know what appearance will move; whitened, it moves nothing much. The covariance of a map is
+        taken to be that of its channels times that of its places. The variance of a feature is 1
+        on average.
+        """
         self.eval()
-        total, squares, count = 0.0, 0.0, 0
-        for i in range(CENTRING):
-            batch, _ = self.batch(pool, "centring", i)
-            features = self.net.maps(self.transform(batch.images)).flatten(1).double()
-            total, squares = total + features.sum(0), squares + features.square().sum(0)
-            count += len(features)
-        mean = total / count
-        self.net.mean.copy_(mean)
-        self.net.std.copy_((squares / count - mean.square()).mean().sqrt())
+        names = (("centring", i) for i in range(CENTRING))
+        batches = (self.batch(pool, *name)[0].images.chunk(2) for name in names)
+        both = [[self.net.maps(self.transform(view)) for view in views] for views in batches]
+        maps = torch.stack([torch.cat(views) for views in zip(*both, strict=True)]).flatten(3)
+        mean = maps.mean((0, 1))
+        apart = maps[0] - maps[1]
+        channels = _whitening(apart.transpose(0, 1).flatten(1))
+        places = _whitening((channels @ apart).flatten(0, 1).T)
+        deviation = (channels @ (maps - mean) @ places).square().mean().sqrt()
+        self.net.mean.copy_(mean.flatten())
+        self.net.channels.copy_(channels / deviation)
+        self.net.places.copy_(places)
 
     def save(self, path: Path, step: int, seconds: float) -> None:
         """Write everything that a resumed run needs; the old state stays until the new is whole."""
@@ -150,7 +164,8 @@ class Learner(nn.Module):
         """Read what `save` wrote; returns the step and the seconds spent so far.
 
         Raises:
-            ShiftBenchError: the file is broken or belongs to a run with other settings.
+            ShiftBenchError: the file is broken or belongs to a run with other settings, or of
+                another network.
         """
         try:
             with safe_open(path, framework="pt") as file:
@@ -167,6 +182,7 @@ class Learner(nn.Module):
                     "--seed, --scenes and --views, or another --out"
                 )
         own = {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}
+        loading.check(self.state_dict(), own, str(path))
         self.load_state_dict(own)
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
@@ -188,7 +204,7 @@ def run(
     device: str = "cpu",
     progress: bool = True,
 ) -> Path:
-    """Make the weights of `synth`.
+    """Make the weights of `synth-2`.
 
     Every random draw follows ``seed``. The scenes (32 KiB each) stay in ``out``/scenes, so that a
     resumed or repeated run draws none twice.
@@ -262,6 +278,17 @@ def run(
     return _export(out, learner, pool, unseen, time.monotonic() - began)
 
 
+def _whitening(samples: Tensor) -> Tensor:
+    """Return the symmetric matrix that makes the rows of samples, (n, many), about as large.
+
+    And uncorrelated; their mean is taken to be 0, and a share of `SHRINKAGE` is left as it is.
+    """
+    covariance = samples @ samples.T
+    covariance *= len(covariance) / covariance.trace()
+    size, axes = torch.linalg.eigh(covariance.double().cpu())
+    return (axes @ torch.diag((size + SHRINKAGE).rsqrt()) @ axes.T).to(samples)
+
+
 def _export(out: Path, learner: Learner, pool: Pool, unseen: Pool, seconds: float) -> Path:
     """Centre the features and write the weights and their card."""
     learner.centre(pool)
@@ -275,7 +302,7 @@ def _export(out: Path, learner: Learner, pool: Pool, unseen: Pool, seconds: floa
     settings = learner.settings
     final = learner.held_out(unseen)
     card: dict[str, Any] = {
-        "name": "synth",
+        "name": "synth-2",
         "license": "MIT",
         "made_by": f"shiftbench {__version__}",
         "command": (
@@ -284,6 +311,7 @@ def _export(out: Path, learner: Learner, pool: Pool, unseen: Pool, seconds: floa
         ),
         "seed": settings.seed,
         "architecture": f"timm {synth.BACKBONE}, strides 8 and 16, neck to 8 x 8 x 32",
+        "features": "centred, channels and places whitened by their covariance within a scene",
         "parameters": sum(p.numel() for p in learner.net.parameters()),
         "bytes": path.stat().st_size,
         "data": {

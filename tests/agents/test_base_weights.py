@@ -47,9 +47,9 @@ def vit(tmp_path_factory) -> dict[int, str]:
 
 
 @pytest.mark.parametrize("mode", ["frozen", "partial", "lora", "lowlr", "scratch"])
-@pytest.mark.parametrize("name", ["synth", "timm:test_vit"])
+@pytest.mark.parametrize("name", ["synth", "synth-2", "timm:test_vit"])
 def test_a_policy_holds_what_changed_and_acts_alike(name, mode, cartpole, tmp_path, vit):
-    weights = vit[0] if name != "synth" and mode != "scratch" else ""
+    weights = vit[0] if name.startswith("timm:") and mode != "scratch" else ""
     spec = AgentSpec("any", "dreamer", name, mode, weights=weights)
     agent = learner(spec, cartpole, warmup=1)
     learn(agent, filled(agent, tmp_path / "replay"), 3)

@@ -11,7 +11,7 @@ from shiftbench import encoders
 from shiftbench.encoders import loading
 from shiftbench.errors import ShiftBenchError
 
-NAMES = ["cnn", "synth", "timm:test_resnet", "timm:test_vit"]
+NAMES = ["cnn", "synth", "synth-2", "timm:test_resnet", "timm:test_vit"]
 
 
 def save(tensors: dict[str, torch.Tensor], path: Path) -> None:
@@ -66,7 +66,7 @@ def test_blocks_are_ordered_parts_of_the_module(name):
     assert flat == sorted(flat)
 
 
-@pytest.mark.parametrize("name", ["cnn", "synth"])
+@pytest.mark.parametrize("name", ["cnn", "synth", "synth-2"])
 def test_small_encoders_hold_at_most_half_a_million_parameters(name):
     module = encoders.build(name, pretrained=False).module
     assert sum(p.numel() for p in module.parameters()) <= 500_000

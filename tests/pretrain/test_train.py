@@ -5,7 +5,8 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from shiftbench import encoders, pretrain
 from shiftbench.encoders import synth
@@ -44,10 +45,10 @@ def curve(folder) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_it_writes_weights_that_synth_loads_with_card_and_curve(whole):
+def test_it_writes_weights_that_synth_2_loads_with_card_and_curve(whole):
     path = finished(whole)
-    assert path == whole / "synth.safetensors"
-    encoder = encoders.build("synth", weights=path)
+    assert path == whole / "synth-2.safetensors"
+    encoder = encoders.build("synth-2", weights=path)
     assert encoder.pretrained
     assert {t.dtype for t in load_file(path).values()} == {torch.float16}
 
@@ -65,16 +66,30 @@ def test_it_writes_weights_that_synth_loads_with_card_and_curve(whole):
     assert all(float(row["total"]) > 0.0 for row in rows)
 
 
-def test_features_are_centred_and_scaled(whole):
-    encoder = encoders.build("synth", weights=finished(whole))
+def test_features_are_centred_and_appearance_moves_all_of_them_alike(whole):
+    encoder = encoders.build("synth-2", weights=finished(whole))
     learner = train.Learner(train.Settings(16, 96, 3), "cpu")
     pool = train.Pool(whole / "scenes" / "seed-3", range(2))
+    batches = [learner.batch(pool, "centring", i)[0].images for i in range(2)]
     with torch.no_grad():
-        features = torch.cat(
-            [encoder(learner.batch(pool, "centring", i)[0].images) for i in range(2)]
-        )
+        views = [[encoder(view) for view in images.chunk(2)] for images in batches]
+        bare = [[encoder.module.maps(encoder.transform(v)) for v in i.chunk(2)] for i in batches]
+    first, second = (torch.cat(side) for side in zip(*views, strict=True))
+    features = torch.cat([first, second])
     assert features.mean(0).abs().max() < 0.05
     assert features.var(0, correction=0).mean().sqrt() == pytest.approx(1.0, abs=0.02)
+
+    def unevenness(maps):
+        """How much more appearance moves one mixture of channels, or of places, than another."""
+        found = []
+        for samples in (maps.transpose(0, 1).flatten(1), maps.transpose(0, 2).flatten(1)):
+            size = torch.linalg.eigvalsh(samples @ samples.T)
+            found.append(float(size.max() / size.mean()))
+        return found
+
+    apart = torch.cat([(a - b).flatten(2) for a, b in bare])
+    before, after = unevenness(apart), unevenness((first - second).unflatten(1, (32, -1)))
+    assert all(now < 0.5 * then for now, then in zip(after, before, strict=True))
 
 
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(whole, tmp_path, monkeypatch):
@@ -109,6 +124,17 @@ def test_other_settings_do_not_continue_a_run(whole):
 def test_a_broken_state_is_named(tmp_path):
     (tmp_path / "state.safetensors").write_bytes(b"nothing")
     with pytest.raises(ShiftBenchError, match=r"state\.safetensors: broken state"):
+        pretrain.run(tmp_path, **SETTINGS, resume=True)
+
+
+def test_a_state_of_another_network_is_refused(whole, tmp_path):
+    finished(whole)
+    state = load_file(whole / "state.safetensors")
+    with safe_open(whole / "state.safetensors", "pt") as file:
+        metadata = file.metadata()
+    state["net.std"] = state.pop("net.places")
+    save_file(state, tmp_path / "state.safetensors", metadata)
+    with pytest.raises(ShiftBenchError, match=r"another architecture.*'net.places'.*'net.std'"):
         pretrain.run(tmp_path, **SETTINGS, resume=True)
 
 
@@ -148,13 +174,16 @@ def test_it_learns_from_a_handful_of_scenes(tmp_path, monkeypatch):
         assert late < 0.92 * early, name
 
 
-def test_the_shipped_weights_are_small_and_described():
-    card = json.loads(synth.WEIGHTS.with_suffix(".json").read_text())
-    tensors = load_file(synth.WEIGHTS)
-    assert synth.WEIGHTS.stat().st_size == card["bytes"] <= 1_000_000
+@pytest.mark.parametrize("name", synth.WEIGHTS)
+def test_the_shipped_weights_are_small_and_described(name):
+    path = synth.WEIGHTS[name]
+    card = json.loads(path.with_suffix(".json").read_text())
+    tensors = load_file(path)
+    assert card["name"] == name
+    assert path.stat().st_size == card["bytes"] <= 1_000_000
     assert {t.dtype for t in tensors.values()} == {torch.float16}
     assert all(torch.isfinite(t).all() for t in tensors.values())
-    assert (synth.WEIGHTS.parent / card["loss_curve"]).is_file()
-    encoder = encoders.build("synth")
+    assert (path.parent / card["loss_curve"]).is_file()
+    encoder = encoders.build(name)
     assert sum(p.numel() for p in encoder.module.parameters()) == card["parameters"] <= 500_000
     assert len(encoder.sha256) == 64
