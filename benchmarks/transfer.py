@@ -8,12 +8,12 @@ the same frames equally often, with the same readout, optimiser and schedule. RÂ
 the task's positions. Readings are clipped to the range of the positions fitted on, so that no
 single frame decides. Intervals are those of the package, over readout seeds and test episodes.
 
-With `--weights NAME=FILE` (repeatable) files stand in place of the shipped weights, for example of
+With `--weights NAME=FILE` (repeatable) files stand in place of those of `synth-2`, for example of
 several pre-training seeds; arms that do not use them are trained once.
 
 The exit code is 1 where a goal is missed: under every shift, averaged over the tasks, an arm with
-pre-trained weights is above the arms from scratch without augmented frames, by an interval of 95 %
-that excludes 0.
+`synth-2` is above the arms from scratch without augmented frames, by an interval of 95 % that
+excludes 0.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CLEAN = "clean"
 #: States of a test episode.
 LOOKS = STEPS // EVERY
 
-#: Those that begin with pre-trained weights, in front of the name of the weights.
+#: Those that are judged, with the weights of `synth-2` or a user's, whose name follows theirs.
 PRETRAINED = {
     "synth-2 frozen": Arm("synth-2", "frozen"),
     "synth-2 partial": Arm("synth-2", "partial"),
@@ -289,7 +289,7 @@ def parse() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument("--task", action="append", choices=tasks, help="repeatable [all of these]")
     parser.add_argument("--shift", action="append", help=f"repeatable [{' '.join(SHIFTS)}]")
     parser.add_argument("--weights", action="append", type=_named, metavar="NAME=FILE",
-                        help="weights in place of the shipped ones; repeatable")  # fmt: skip
+                        help="weights in place of synth-2's; repeatable")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="sizes for development, below")
     for key, full, quick in zip(Size._fields, FULL, QUICK, strict=True):
         parser.add_argument(f"--{key}", type=int, help=f"[{full}; {quick} with --quick]")

@@ -34,7 +34,7 @@ class Augmentation:
 
 
 #: ``shift`` is DrQ-v2's (Yarats et al. 2021, arXiv 2107.09645): ±4 px, edges replicated. The
-#: numbers of ``photometric`` are those of the changes of appearance under which `synth` is
+#: numbers of ``photometric`` are those of the changes of appearance under which `synth-2` is
 #: pre-trained (`shiftbench.pretrain.batches.augment`), so that both have the same help.
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(),

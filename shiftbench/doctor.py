@@ -106,10 +106,11 @@ def _device(missing: list[str]) -> str:
 def _weights(missing: list[str]) -> dict[str, str]:
     from shiftbench.encoders.synth import WEIGHTS
 
-    there = {name: path for name, path in WEIGHTS.items() if path.is_file()}
-    missing += [f"{WEIGHTS[name]}: install the package anew" for name in WEIGHTS.keys() - there]
+    missing += [
+        f"{path}: install the package anew" for path in WEIGHTS.values() if not path.is_file()
+    ]
     return {
-        name: f"{path} ({path.stat().st_size / 1e6:.2f} MB)" if name in there else ""
+        name: f"{path} ({path.stat().st_size / 1e6:.2f} MB)" if path.is_file() else ""
         for name, path in WEIGHTS.items()
     }
 

@@ -220,7 +220,7 @@ class AgentSpec(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         name: name in the agents table, such as ``pvm-partial``.
         algorithm: name in the algorithms registry.
-        encoder: ``cnn``, ``synth``, ``timm:<name>`` or a registered one.
+        encoder: ``cnn``, ``synth``, ``synth-2``, ``timm:<name>`` or a registered one.
         mode: fine-tuning mode, a key of `shiftbench.finetune.MODES`.
         weights: path of the encoder's weight file where the user gave one.
         augment: what happens to training frames, a key of `shiftbench.augment.AUGMENTATIONS`,

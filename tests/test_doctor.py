@@ -57,7 +57,8 @@ def test_what_is_missing_comes_with_its_remedy(call, tmp_path, monkeypatch):
         raise ShiftBenchError("no OpenGL backend works here: apt-get install it")
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    monkeypatch.setitem(synth.WEIGHTS, "synth", tmp_path / "synth.safetensors")
+    for name in synth.WEIGHTS:
+        monkeypatch.setitem(synth.WEIGHTS, name, tmp_path / f"{name}.safetensors")
     monkeypatch.setattr("shiftbench.envs.pixels.PixelEnv", broken)
     done = call("doctor")
     assert (done.code, done.err) == (2, "")
@@ -66,6 +67,7 @@ def test_what_is_missing_comes_with_its_remedy(call, tmp_path, monkeypatch):
         "the package timm: pip install timm",
         "no OpenGL backend works here: apt-get install it",
         f"{tmp_path / 'synth.safetensors'}: install the package anew",
+        f"{tmp_path / 'synth-2.safetensors'}: install the package anew",
     ]
     assert "rendering    does not work" in done.out
     assert "Everything is there." not in done.out

@@ -21,14 +21,15 @@ from shiftbench.errors import ShiftBenchError
 from shiftbench.replay import Replay
 from shiftbench.specs import AgentSpec
 
-#: Small models of three kinds and our own; the others are those of the documentation.
-SMALL = ["cnn", "synth", "timm:test_resnet", "timm:test_vit", "timm:test_convnext"]
+#: Small models of three kinds and our own ones; the others are those of the documentation.
+SMALL = ["cnn", "synth", "synth-2", "timm:test_resnet", "timm:test_vit", "timm:test_convnext"]
 LARGE = ["timm:convnext_atto", "timm:resnet18", "timm:vit_small_patch14_dinov2"]
 
 
 def cut(name: str, mode: str) -> tuple[Encoder, finetune.Plan]:
     torch.manual_seed(0)
-    encoder = encoders.build(name, pretrained=False)
+    # Untrained, its whitening is the identity.
+    encoder = encoders.build(name, pretrained=name == "synth-2")
     plan = finetune.plan(encoder, mode)
     finetune.apply(encoder, plan)
     return encoder, plan

@@ -68,7 +68,9 @@ def test_tasks_are_listed(command, tasks):
 def test_doctor_finds_weights_and_checkpoints_inside_it(command, site):
     report = json.loads(command("doctor", "--json"))
     assert report["missing"] == []
-    assert report["weights"].startswith(str(site / "shiftbench" / "encoders" / "weights"))
+    weights = str(site / "shiftbench" / "encoders" / "weights")
+    assert report["weights"].keys() == {"synth", "synth-2"}
+    assert all(text.startswith(weights) for text in report["weights"].values())
     shipped = sorted((ROOT / "results").glob("*/checkpoints/**/*.safetensors"))
     assert report["checkpoints"] == [str(p.relative_to(ROOT / "results")) for p in shipped]
 

@@ -55,7 +55,8 @@ def resolve(
 
     Args:
         name: a name in `AGENTS`.
-        encoder: another encoder, as ``cnn``, ``synth``, ``timm:<name>`` or a registered one.
+        encoder: another encoder, as ``cnn``, ``synth``, ``synth-2``, ``timm:<name>`` or a
+            registered one.
         encoder_weights: a safetensors file; its hash enters the id, its path does not.
         finetune_blocks: how many of the last blocks train in mode ``partial``.
         encoder_size: height and width in pixels of what a timm model is given, whatever the

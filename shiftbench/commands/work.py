@@ -37,9 +37,9 @@ from shiftbench.halt import Halt
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 def pretrain(out: Path, scenes: int, views: int, seed: int, device: str, resume: bool) -> None:
     """Make the weights of the encoder `synth-2` from random scenes."""
-    from shiftbench import pretrain as synth
+    from shiftbench import pretrain as pretraining
 
-    path = synth.run(out, scenes=scenes, views=views, seed=seed, resume=resume, device=device)
+    path = pretraining.run(out, scenes=scenes, views=views, seed=seed, resume=resume, device=device)
     click.echo(path)
 
 

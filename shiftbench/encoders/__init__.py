@@ -34,7 +34,7 @@ def build(
     """Return a new encoder.
 
     Args:
-        name: ``cnn``, ``synth``, a registered name, or ``timm:<name>``.
+        name: ``cnn``, ``synth``, ``synth-2``, a registered name, or ``timm:<name>``.
         weights: safetensors file with the pre-trained weights, in place of the encoder's own.
         image_size: height and width of the frames that will come in, in pixels.
         pretrained: load pre-trained weights. Without, the network has random weights, and neither

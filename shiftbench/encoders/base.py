@@ -14,7 +14,7 @@ class Encoder:
     """An image encoder, seen as an input transform followed by ordered blocks.
 
     Attributes:
-        name: ``cnn``, ``synth`` or ``timm:<name>``.
+        name: ``cnn``, ``synth``, ``synth-2`` or ``timm:<name>``.
         module: the whole network without the transform: float (B, 3, S, S) → float (B, features).
         features: length of the flattened feature vector.
         transform: float32 (B, 3, H, W) in [0, 1] → what `module` wants (resize, normalise).

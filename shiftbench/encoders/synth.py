@@ -20,12 +20,15 @@ from shiftbench.encoders import _torchvision, loading
 from shiftbench.encoders.base import Encoder
 from shiftbench.encoders.statistics import RunningStatistics
 from shiftbench.encoders.transforms import Standardize
+from shiftbench.errors import ShiftBenchError
 
 #: Encoder → its shipped weights; their cards and loss curves lie beside them.
 WEIGHTS = {
     name: Path(__file__).resolve().parent / "weights" / f"{name}.safetensors"
     for name in ("synth", "synth-2")
 }
+#: Encoder → a tensor that its weights alone have.
+_OWN = {"synth": "std", "synth-2": "channels"}
 #: Height and width of the frames that the network takes, in pixels.
 SIZE = 64
 #: Side and channels of the feature map.
@@ -82,7 +85,7 @@ class SynthNet(RunningStatistics):
             Pre-training fits them.
     """
 
-    def __init__(self, whitened: bool = True) -> None:
+    def __init__(self, whitened: bool) -> None:
         super().__init__()
         _torchvision.mend()
         import timm
@@ -147,6 +150,8 @@ def build(
     """
     net, digest = SynthNet(whitened=name == "synth-2"), ""
     if pretrained:
+        if weights:
+            _check_own(name, weights)
         digest = loading.load(net, weights or WEIGHTS[name])
     return Encoder(
         name=name,
@@ -157,6 +162,17 @@ def build(
         pretrained=pretrained,
         sha256=digest,
     )
+
+
+def _check_own(name: str, weights: Path) -> None:
+    """Raise ShiftBenchError where the weights are those of the other of the two encoders."""
+    tensors = loading.read(weights)
+    for other, tensor in _OWN.items():
+        if other != name and tensor in tensors and _OWN[name] not in tensors:
+            raise ShiftBenchError(
+                f"{loading.FLAG} {weights}: weights of '{other}', not '{name}': "
+                f"give --encoder {other}"
+            )
 
 
 #: `build` of the encoder with whitened features.

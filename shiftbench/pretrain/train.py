@@ -32,7 +32,8 @@ LOG_EVERY, SAVE_EVERY = 25, 250
 #: Batches that the held-out numbers and the centring are measured on.
 HELD_OUT, CENTRING = 8, 32
 #: What is added to each variance within a scene, in shares of their mean, before all are evened
-#: out. Ours; from 0.03 to 0.3 the outcome is much the same.
+#: out. Ours; of the channels' alone 0.03 to 0.3 made little difference (R² under backgrounds 0.42
+#: to 0.38, with 0.1 0.41; docs/pretraining.md).
 SHRINKAGE = 0.1
 
 _STATE, _SCENES = "state.safetensors", "scenes"
@@ -65,7 +66,7 @@ class Learner(nn.Module):
         super().__init__()
         torch.manual_seed(seeding.seed_of("pretrain", settings.seed, "networks"))
         self.settings, self.device = settings, device
-        self.net = synth.SynthNet()
+        self.net = synth.SynthNet(whitened=True)
         self.transform = synth.transform()
         scale = shards.SIZE // 2 // synth.GRID
         self.objectives = nn.ModuleDict(
@@ -134,13 +135,13 @@ class Learner(nn.Module):
         Within-class covariance normalisation (Hatch, Kajarekar & Stolcke 2006, "Within-class
         covariance normalization for SVM-based speaker recognition"), where a class is a scene and
         its members are two appearances. What reads the features sees clean frames alone and cannot
-        know what appearance will move; whitened, it moves nothing much. The covariance of a map is
-        taken to be that of its channels times that of its places. The variance of a feature is 1
-        on average.
+        know which directions appearance will move; whitened, it moves all about as far, so those
+        in which scenes differ stand out. The covariance of a map is taken to be that of its
+        channels times that of its places, fitted in this order, once. The variance of a feature
+        is 1 on average.
         """
         self.eval()
-        names = (("centring", i) for i in range(CENTRING))
-        batches = (self.batch(pool, *name)[0].images.chunk(2) for name in names)
+        batches = (self.batch(pool, "centring", i)[0].images.chunk(2) for i in range(CENTRING))
         both = [[self.net.maps(self.transform(view)) for view in views] for views in batches]
         maps = torch.stack([torch.cat(views) for views in zip(*both, strict=True)]).flatten(3)
         mean = maps.mean((0, 1))
@@ -182,7 +183,7 @@ class Learner(nn.Module):
                     "--seed, --scenes and --views, or another --out"
                 )
         own = {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}
-        loading.check(self.state_dict(), own, str(path))
+        loading.check(self.state_dict(), own, f"{path}: give another --out, or remove it")
         self.load_state_dict(own)
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
@@ -279,9 +280,11 @@ def run(
 
 
 def _whitening(samples: Tensor) -> Tensor:
-    """Return the symmetric matrix that makes the rows of samples, (n, many), about as large.
+    """Return the symmetric matrix (n, n) that makes the rows of samples, (n, many), alike.
 
-    And uncorrelated; their mean is taken to be 0, and a share of `SHRINKAGE` is left as it is.
+    They become uncorrelated and of about one size: the inverse root of their covariance (their mean
+    is taken to be 0) in units of the mean variance, plus `SHRINKAGE` times the identity, so that
+    what hardly varies is not blown up.
     """
     covariance = samples @ samples.T
     covariance *= len(covariance) / covariance.trace()

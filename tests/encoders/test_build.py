@@ -1,4 +1,4 @@
-"""`cnn` and `synth`, their weight files, and what every encoder promises."""
+"""`cnn`, `synth` and `synth-2`, their weight files, and what every encoder promises."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from shiftbench import encoders
-from shiftbench.encoders import loading
+from shiftbench.encoders import loading, synth
 from shiftbench.errors import ShiftBenchError
 
 NAMES = ["cnn", "synth", "synth-2", "timm:test_resnet", "timm:test_vit"]
@@ -76,8 +76,8 @@ def test_an_image_size_is_met_by_the_network_or_by_a_resize():
     small, large = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 96, 96)
     cnn = encoders.build("cnn", image_size=96, pretrained=False)
     assert cnn(large).shape == (2, cnn.features)
-    synth = encoders.build("synth", image_size=96, pretrained=False)
-    assert synth(large).shape == synth(small).shape == (2, synth.features)
+    own = encoders.build("synth", image_size=96, pretrained=False)
+    assert own(large).shape == own(small).shape == (2, own.features)
 
 
 def test_unknown_names_say_what_there_is():
@@ -161,3 +161,10 @@ def test_half_precision_weights_are_used_in_single_precision(tmp_path, frames):
     assert {p.dtype for p in read.module.parameters()} == {torch.float32}
     for name, tensor in read.module.state_dict().items():
         assert torch.equal(tensor, load_file(path).get(name, tensor).to(tensor.dtype)), name
+
+
+@pytest.mark.parametrize(("name", "other"), [("synth", "synth-2"), ("synth-2", "synth")])
+def test_weights_of_the_other_shipped_encoder_are_named(name, other):
+    path = synth.WEIGHTS[other]
+    with pytest.raises(ShiftBenchError, match=rf"'{other}', not '{name}': give --encoder {other}"):
+        encoders.build(name, weights=path)
