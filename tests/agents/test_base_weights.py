@@ -120,9 +120,16 @@ def test_a_buffer_that_moved_is_stored(cartpole, tmp_path):
     assert torch.equal(loaded._acting.encoder.mean, agent.model.acting.encoder.mean.half().float())
 
 
-@pytest.mark.parametrize("name", ["scratch", "scratch-aug", "pvm-frozen", "pvm-partial"])
-def test_shipped_checkpoints_load(name, mini, cartpole, tmp_path):
-    (run,) = plan.runs(mini, [cartpole], [resolve(name)], [0], tmp_path)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *map(resolve, ("scratch", "scratch-aug", "pvm-frozen", "pvm-partial")),
+        resolve("pvm-frozen", encoder="synth-2"),
+    ],
+    ids=lambda spec: spec.id,
+)
+def test_shipped_checkpoints_load(spec, mini, cartpole, tmp_path):
+    (run,) = plan.runs(mini, [cartpole], [spec], [0], tmp_path)
     path = plan.find_checkpoint(run, None)
     assert path.is_relative_to(data_dir("results"))
     meta = checkpoints.read_meta(path)
