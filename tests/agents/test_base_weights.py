@@ -124,7 +124,7 @@ def test_a_buffer_that_moved_is_stored(cartpole, tmp_path):
     "spec",
     [
         *map(resolve, ("scratch", "scratch-aug", "pvm-frozen", "pvm-partial")),
-        resolve("pvm-frozen", encoder="synth-2"),
+        *(resolve(f"pvm-{mode}", encoder="synth-2") for mode in ("frozen", "partial", "full")),
     ],
     ids=lambda spec: spec.id,
 )
