@@ -157,10 +157,11 @@ class _Lessons:
         Raises:
             ShiftBenchError: a loss is not finite.
         """
-        agent, counters, every = self._agent, self._counters, self._agent.config.update_every
-        due = -(counters["agent_steps"] // every)
+        agent, counters = self._agent, self._counters
+        repeat, every = agent.task.action_repeat, agent.config.update_env_steps
+        due = -(counters["agent_steps"] * repeat // every)
         counters["agent_steps"] += steps
-        due += counters["agent_steps"] // every
+        due += counters["agent_steps"] * repeat // every
         prefilled = agent.train_steps >= agent.config.prefill_env_steps
         if not prefilled or len(self._replay) <= agent.config.length:
             return

@@ -213,7 +213,7 @@ def seconds_per_step(
         for _ in range(updates):
             agent.learn(replay, rng)
         update = (time.perf_counter() - start) / updates
-    return acting + update / (config.update_every * agent.task.action_repeat)
+    return acting + update / config.update_env_steps
 
 
 def _replay(

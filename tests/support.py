@@ -44,7 +44,7 @@ MINE = ("--suite", "mine", "--suite-file", "suites.toml", "--tasks-dir", "tasks"
 #: Of `shiftbench.agents.networks.Config`: small enough for seconds.
 TINY = {
     "belief": 16, "hidden": 16, "categoricals": 4, "classes": 4, "units": 16,
-    "batch": 2, "length": 4, "imagination": 3, "update_every": 5,
+    "batch": 2, "length": 4, "imagination": 3, "update_env_steps": 40,
     "prefill_env_steps": 40, "replay_capacity": 500,
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ import resource
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from support import TINY
 
 from shiftbench import checkpoints, saving, train
@@ -46,6 +47,18 @@ def go(short, env, tmp_path, monkeypatch):
 def rows(path):
     with path.open() as file:
         return [{k: v for k, v in r.items() if k != "minutes"} for r in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("repeat", [2, 8, 16])
+def test_updates_go_by_environment_steps_whatever_the_action_repeat(short, tmp_path, repeat):
+    task = structs.replace(short, action_repeat=repeat)
+    env = PixelEnv(task)
+    agent = fresh(task, env, prefill_env_steps=0, update_env_steps=16)
+    train.fit(
+        agent, lambda: env, 160, 0, tmp_path, eval_every=1000, eval_episodes=1, progress=False
+    )
+    first, second = (int(row["updates"]) for row in rows(tmp_path / "curve.csv"))
+    assert second - first == 80 // 16  # in the first episode replay is too short to begin with
 
 
 def test_training_writes_a_policy_that_acts_alike_after_loading(go, short, env, tmp_path):

@@ -145,7 +145,9 @@ class DreamerAgent(Agent):
         tensors, meta = checkpoints.read(path, self.device)
         checkpoints.check_fits(path, meta, self)
         try:
-            self.config = msgspec.convert(meta["config"], Config)
+            config = dict(meta["config"])
+            config.pop("update_every", None)  # of files that counted updates in agent steps
+            self.config = msgspec.convert(config, Config)
             self.train_steps = int(meta["train_steps"])
         except (KeyError, TypeError, msgspec.ValidationError) as error:
             raise ShiftBenchError(f"--checkpoint {path}: broken description: {error}") from error

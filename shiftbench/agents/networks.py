@@ -63,7 +63,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     learning_rate: float = 1e-3
     actor_learning_rate: float = 2e-4
     warmup: int = 100
-    update_every: int = 1
+    update_env_steps: int = 8  # so that 100,000 of them cost the same at any action repeat
     prefill_env_steps: int = 2000
     replay_capacity: int = 200_000
 
