@@ -61,7 +61,7 @@ def episode(
         length += 1
         before, agent.train_steps = agent.train_steps, counters["env_steps"] + env.steps
         bar.update(agent.train_steps - before)
-        lessons.after(1)
+        lessons.until(agent.train_steps)
     return lessons.row(1, total, began, bar)
 
 
@@ -123,7 +123,7 @@ def episodes(
         action = following
         with clock("environment"):
             envs.begin(action)
-        lessons.after(int(playing.sum()))
+        lessons.until(agent.train_steps + int(playing.sum()) * task.action_repeat)
         with clock("environment"):
             pixels, reward, done, discount, now = envs.finish()
         total += np.where(playing, reward, 0.0)
@@ -150,18 +150,18 @@ class _Lessons:
         self._agent, self._replay, self._rng = agent, replay, rng
         self._counters, self._clock = counters, clock
         self._losses: dict[str, list[float]] = {}
+        self._env_steps = agent.train_steps
 
-    def after(self, steps: int) -> None:
-        """Do the updates that so many agent steps more are worth.
+    def until(self, env_steps: int) -> None:
+        """Do the updates that the environment steps up to ``env_steps`` of training are worth.
 
         Raises:
             ShiftBenchError: a loss is not finite.
         """
         agent, counters = self._agent, self._counters
-        repeat, every = agent.task.action_repeat, agent.config.update_env_steps
-        due = -(counters["agent_steps"] * repeat // every)
-        counters["agent_steps"] += steps
-        due += counters["agent_steps"] * repeat // every
+        every = agent.config.update_env_steps
+        due = env_steps // every - self._env_steps // every
+        self._env_steps = env_steps
         prefilled = agent.train_steps >= agent.config.prefill_env_steps
         if not prefilled or len(self._replay) <= agent.config.length:
             return

@@ -36,7 +36,6 @@ def resume(
     fresh = {
         "episodes": 0,
         "env_steps": 0,
-        "agent_steps": 0,
         "updates": 0,
         "evaluations": 0,
         "seconds": 0.0,
