@@ -192,7 +192,6 @@ class TorchRL:
             num_reward_bins=bins,
             detach_output=False,
         )
-        # The gradient through the dynamics, as here; the recipe for states has it as an option.
         actor_loss = DreamerV3ActorLoss(
             actor,
             value,
@@ -200,6 +199,8 @@ class TorchRL:
             continuation_model=continuation,
             imagination_horizon=model.horizon,
             entropy_bonus=config.entropy,
+            use_reinforce=True,
+            return_normalization_min_scale=config.return_floor,
             return_normalization_rate=config.return_rate,
         )
         actor_loss.make_value_estimator(

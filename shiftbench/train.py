@@ -74,7 +74,7 @@ def fit(
     run_dir: Path,
     *,
     eval_every: int = 5_000,
-    eval_episodes: int = 3,
+    eval_episodes: int = 5,
     progress: bool = True,
     cache: feature_cache.Setting = feature_cache.AUTO,
     halt: Halt | None = None,

@@ -61,6 +61,22 @@ def test_updates_go_by_environment_steps_whatever_the_action_repeat(short, tmp_p
     assert second - first == 80 // 16  # in the first episode replay is too short to begin with
 
 
+def test_what_is_done_before_learning_begins_is_noise_that_follows_the_seed(short, env):
+    def actions(seed):
+        agent = fresh(short, env, seed)
+        agent.begin(seed)
+        agent.new_episodes(50)
+        frames = np.zeros((50, 64, 64, 3), np.uint8)
+        return np.stack([agent.explore(frames, random=True)["action"] for _ in range(10)])
+
+    found = actions(0)
+    assert (found == actions(0)).all()
+    assert not (found == actions(1)).all()
+    assert 0.5 < (np.abs(found) == 1).mean() < 0.75  # of a deviation of 2: 0.62
+    # Pink: what pushes one way goes on to.
+    assert np.corrcoef(found[1:].ravel(), found[:-1].ravel())[0, 1] > 0.2
+
+
 def test_training_writes_a_policy_that_acts_alike_after_loading(go, short, env, tmp_path):
     agent = go("run", 240)
     path = tmp_path / "run" / checkpoints.POLICY

@@ -16,6 +16,7 @@ from shiftbench import augment, checkpoints, encoders, finetune, seeding
 from shiftbench.agents.acting import DreamerPolicy, Latent
 from shiftbench.agents.base import Agent
 from shiftbench.agents.base_weights import BaseWeights
+from shiftbench.agents.exploration import colored_noise
 from shiftbench.agents.networks import (
     SIZES,
     ActingModel,
@@ -207,6 +208,9 @@ class DreamerAgent(Agent):
     def new_episodes(self, count: int) -> None:
         """Begin an episode in each of ``count`` environments that collect."""
         self.latent = Latent(self._acting, count)
+        shape = count, self.action_dim, self.task.agent_steps + 1
+        noise = colored_noise(shape, self.config.noise_color, self.generator, self.device)
+        self._noise = iter(noise.movedim(-1, 0))
 
     def trunk(self) -> Cut | None:
         """Return the encoder cut where its blocks begin to train, None where all of them do.
@@ -232,7 +236,7 @@ class DreamerAgent(Agent):
 
         Args:
             pixels: the frames.
-            random: draw the actions uniformly (before learning starts).
+            random: the actions are noise alone (before learning starts).
             keep: return also what `trunk` gives for the frames.
 
         Returns:
@@ -252,13 +256,11 @@ class DreamerAgent(Agent):
         latent.belief = model.advance(latent.state, latent.belief, latent.action)
         logits = model.posterior_logits(latent.belief, embedding)
         latent.state = sample_one_hot(logits, self.config.unimix, self.generator)
-        if random:
-            shape = latent.action.shape
-            action = torch.rand(shape, generator=self.generator, device=self.device) * 2.0 - 1.0
-        else:
-            mean, std = model.action_distribution(torch.cat([latent.state, latent.belief], -1))
-            noise = torch.randn(mean.shape, generator=self.generator, device=self.device)
-            action = (mean + std * noise).clamp(-1.0, 1.0)
+        mean, std = 0.0, self.config.prefill_std
+        if not random:
+            features = torch.cat([latent.state, latent.belief], -1)
+            mean, std, _ = model.action_distribution(features)
+        action = (mean + std * next(self._noise)).clamp(-1.0, 1.0)
         latent.action = action
         return {
             "action": action.cpu().numpy(),

@@ -7,6 +7,7 @@ World Models", arXiv 2301.04104; ``docs/dreamer.md`` lists what equals it and wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     categoricals: int = 32  # the paper's
     classes: int = 32
     posterior_gain: float = 10.0
+    feature_dropout: float = 0.5
     blocks: int = 8
     units: int = 128
     layers: int = 2
@@ -42,7 +44,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     unimix: float = 0.01  # the paper's
     free_nats: float = 1.0  # the paper's
     first_image_weight: float = 30.0
-    image_weight: float = 1.0  # the paper's
+    image_weight: float = 0.3
     image_weight_updates: tuple[int, int] = (250, 500)  # from the one to the other
     dynamics_weight: float = 1.0  # the paper's
     representation_weight: float = 0.1  # the paper's
@@ -52,19 +54,22 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     imagination_env_steps: int = 64
     horizon_env_steps: float = 200.0  # of the first Dreamer: 100 agent steps at a repeat of 2
     lmbda: float = 0.95  # the paper's
-    entropy: float = 3e-4  # the paper's
+    entropy: float = 3e-3
+    return_floor: float = 20.0  # a tenth of what a reward of 1 a step is worth over the horizon
     slow_rate: float = 0.1
     replay_value_weight: float = 1.0
     return_rate: float = 0.01  # the paper's
     min_std: float = 0.1  # the paper's
-    max_std: float = 1.0  # the paper's
+    max_std: float = 2.0  # of actions that environments cut to [-1, 1]
     bins: int = 127
     bin_limit: float = 8.0
     learning_rate: float = 1e-3
     actor_learning_rate: float = 2e-4
     warmup: int = 100
     update_env_steps: int = 8  # so that 100,000 of them cost the same at any action repeat
-    prefill_env_steps: int = 2000
+    noise_color: float = 1.0  # pink
+    prefill_std: float = 2.0
+    prefill_env_steps: int = 10_000
     replay_capacity: int = 200_000
 
 
@@ -378,11 +383,19 @@ class ActingModel(nn.Module):
 
         return logits
 
-    def action_distribution(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation (..., A) of the actor's normal distribution.
+    def action_distribution(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and deviation (..., A) of the actor's normal distribution, and a bonus (...).
 
         The mean lies in (-1, 1), the deviation in [min_std, max_std] (the paper's continuous head).
+        The bonus is the distribution's entropy in nats and, for each dimension, the logarithm of
+        the slope of the tanh that bounds the mean. Where the mean is at a bound, that slope is so
+        small that returns no longer move it; the bonus, whose gradient does not vanish, does.
         """
         mean, std = self.actor(features).chunk(2, -1)
         low, high = self.config.min_std, self.config.max_std
-        return mean.tanh(), (high - low) * torch.sigmoid(std + 2.0) + low
+        std = (high - low) * torch.sigmoid(std + 2.0) + low
+        # log(1 - tanh(x)²) = 2 (log 2 - x - log(1 + exp(-2 x))); the entropy of a normal
+        # distribution is log σ + (1 + log 2π) / 2.
+        slope = 2.0 * (math.log(2.0) - mean - F.softplus(-2.0 * mean))
+        entropy = std.log() + 0.5 * (1.0 + math.log(2.0 * math.pi))
+        return mean.tanh(), std, (entropy + slope).sum(-1)

@@ -9,12 +9,10 @@ Shapes: B sequences of T steps; N = B·T imagined starts; H imagined steps; S th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import contextmanager
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import Normal
 from torchrl.modules import DreamerV3MLP
 from torchrl.objectives import categorical_kl_terms
 
@@ -124,6 +122,12 @@ class DreamerModel(nn.Module):
         share = min(max((updates - start) / max(end - start, 1), 0.0), 1.0)
         return config.first_image_weight ** (1.0 - share) * config.image_weight**share
 
+    def drop(self, embedding: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return (B, T, features) without a share of the features, others for every sequence."""
+        share, shape = self.config.feature_dropout, (len(embedding), 1, embedding.shape[-1])
+        kept = torch.rand(shape, generator=generator, device=embedding.device) >= share
+        return embedding * kept / (1.0 - share)
+
     def model_loss(
         self, batch: dict[str, Tensor], generator: torch.Generator | None, updates: int = 0
     ) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
@@ -141,6 +145,7 @@ class DreamerModel(nn.Module):
             embedding = acting.embed(batch["activations"], self.cut)
         else:
             embedding = acting.encode(batch.get("seen", batch["pixels"]))
+        embedding = self.drop(embedding, generator)
         logits, states, beliefs = self.observe(
             embedding, batch["action"], batch["first"], batch["state"], batch["belief"], generator
         )
@@ -174,54 +179,53 @@ class DreamerModel(nn.Module):
         """Roll the actor out in the model from (N, S) and (N, D).
 
         Returns:
-            features (H + 1, N, F), and the actor's entropy (H, N) in nats.
+            features (H + 1, N, F), and the actions (H, N, A) as drawn; the model takes them cut to
+            [-1, 1], as environments do.
         """
         acting, unimix = self.acting, self.config.unimix
-        features, entropies = [torch.cat([state, belief], -1)], []
+        features, actions = [torch.cat([state, belief], -1)], []
         for _ in range(self.horizon):
-            mean, std = acting.action_distribution(features[-1])
+            mean, std, _ = acting.action_distribution(features[-1])
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-            # Entropy of a normal distribution: log σ + (1 + log 2π) / 2.
-            entropies.append((std.log() + 1.4189385).sum(-1))
-            belief = acting.advance(state, belief, mean + std * noise)
+            actions.append(mean + std * noise)
+            belief = acting.advance(state, belief, actions[-1].clamp(-1.0, 1.0))
             state = sample_one_hot(acting.prior_logits(belief), unimix, generator)
             features.append(torch.cat([state, belief], -1))
-        return torch.stack(features), torch.stack(entropies)
+        return torch.stack(features), torch.stack(actions)
 
     def behaviour_losses(
         self, states: Tensor, beliefs: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the actor's and the critic's loss and their parts.
 
-        The actor's gradient runs through the imagined dynamics to the decoded returns; only the
-        actor's parameters receive it.
+        The actor learns by REINFORCE with the critic as its baseline (the paper's equation 6).
 
         Args:
             states, beliefs: detached posterior latents, (N, S) and (N, D).
         """
         config = self.config
-        model = [self.acting.prior, self.reward, self.continuation, self.critic]
-        with frozen(model):
-            features, entropy = self.imagine(states, beliefs, generator)
+        with torch.no_grad():
+            features, actions = self.imagine(states, beliefs, generator)
             reward = self.reward.decode(self.reward(features[1:]))
             alive = torch.sigmoid(self.continuation(features).squeeze(-1))
             value = self.critic.decode(self.critic(features))
             returns = lambda_returns(reward, value, self.discount * alive, config.lmbda)
-            with torch.no_grad():
-                weight = torch.cat([torch.ones_like(alive[:1]), self.discount * alive[1:-1]])
-                weight = weight.cumprod(0)
-                scale = self._return_scale(returns)
-            actor = -(weight * (returns / scale + config.entropy * entropy)).mean()
-        past = features[:-1].detach()
-        logits = self.critic(past)
-        with torch.no_grad():
+            weight = torch.cat([torch.ones_like(alive[:1]), self.discount * alive[1:-1]])
+            weight = weight.cumprod(0)
+            scale = self._return_scale(returns)
+            advantage = (returns - value[:-1]) / scale
+            past = features[:-1]
             slow = self.slow_critic.decode(self.slow_critic(past))
-        error = self.critic.loss(logits, returns.detach()) + self.critic.loss(logits, slow)
+        mean, std, bonus = self.acting.action_distribution(past)
+        likelihood = Normal(mean, std, validate_args=False).log_prob(actions).sum(-1)
+        actor = -(weight * (advantage * likelihood + config.entropy * bonus)).mean()
+        logits = self.critic(past)
+        error = self.critic.loss(logits, returns) + self.critic.loss(logits, slow)
         critic = (weight * error).mean()
         parts = {
             "actor_loss": actor,
             "critic_loss": critic,
-            "entropy": entropy.mean(),
+            "actor_bonus": bonus.mean(),
             "imagined_return": returns.mean(),
             "return_scale": scale,
         }
@@ -257,11 +261,11 @@ class DreamerModel(nn.Module):
         return (weight * self.critic.loss(logits[:, :-1], target)).mean()
 
     def _return_scale(self, returns: Tensor) -> Tensor:
-        """Return max(1, running 5–95 percentile range) (the paper's equation 7)."""
+        """Return max(floor, running 5–95 percentile range) (the paper's equation 7)."""
         quantiles = torch.tensor([0.05, 0.95], device=returns.device)
         now = torch.quantile(returns.flatten(), quantiles)
         self.return_range.lerp_(now, self.config.return_rate)
-        return (self.return_range[1] - self.return_range[0]).clamp_min(1.0)
+        return (self.return_range[1] - self.return_range[0]).clamp_min(self.config.return_floor)
 
     @torch.no_grad()
     def update_slow_critic(self) -> None:
@@ -283,16 +287,3 @@ def lambda_returns(reward: Tensor, value: Tensor, discount: Tensor, lmbda: float
         following = reward[t] + discount[t + 1] * ((1.0 - lmbda) * value[t + 1] + lmbda * following)
         result.append(following)
     return torch.stack(result[::-1])
-
-
-@contextmanager
-def frozen(modules: Iterable[nn.Module]):
-    """Let gradients pass through ``modules`` to their inputs without reaching their parameters."""
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)

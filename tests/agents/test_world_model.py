@@ -94,6 +94,70 @@ def test_actor_loss_reaches_the_actor_alone(model):
     assert all(p.requires_grad for p in model.critic.parameters())
 
 
+def test_the_actor_learns_what_is_rewarded(model):
+    generator = torch.Generator().manual_seed(0)
+    trained = [p for group in model.groups() for p in group["params"]]
+    optimizer = torch.optim.Adam(trained, 1e-2)
+    blind = torch.zeros(32, 2, model.acting.encode(batch()["pixels"]).shape[-1])
+    first, latent = torch.zeros(32, 2, dtype=torch.bool), torch.zeros(32, 16)
+    for _ in range(400):
+        action = torch.rand(32, 2, 2, generator=generator) * 2 - 1
+        reward = 10 * action[..., 0]  # the second dimension is worth nothing
+        _, *latents = model.observe(blind, action, first, latent, latent, generator)
+        loss = model.reward.loss(model.reward(torch.cat(latents, -1)), reward).mean()
+        latents = [part.detach().flatten(0, 1) for part in latents]
+        actor, critic, _ = model.behaviour_losses(*latents, generator)
+        optimizer.zero_grad()
+        (loss + actor + critic).backward()
+        optimizer.step()
+    mean, _, _ = model.acting.action_distribution(torch.cat(latents, -1))
+    assert (mean[:, 0] > 0.5).all()
+
+
+def test_features_are_dropped_for_whole_sequences(model):
+    embedding = torch.ones(50, 4, 200)
+    found = model.drop(embedding, torch.Generator().manual_seed(0))
+    share = CONFIG.feature_dropout
+    assert set(found.unique().tolist()) == {0.0, 1.0 / (1.0 - share)}
+    assert found.mean() == pytest.approx(1.0, abs=0.03)
+    assert (found == found[:, :1]).all()
+    assert not (found[0] == found[1]).all()
+    assert torch.equal(found, model.drop(embedding, torch.Generator().manual_seed(0)))
+
+
+def test_the_bonus_is_the_entropy_and_keeps_means_off_their_bounds(model):
+    last = model.acting.actor.model[-1]
+    features = torch.zeros(1, model.acting.features)
+
+    def act(raw):
+        with torch.no_grad():
+            last.weight.zero_()
+            last.bias.copy_(torch.tensor([raw, raw, 0.0, 0.0]))
+        model.zero_grad()
+        return model.acting.action_distribution(features)
+
+    mean, std, bonus = act(0.0)
+    entropy = torch.distributions.Normal(mean, std).entropy().sum(-1)
+    assert torch.allclose(bonus, entropy)
+    for raw in (-20.0, 20.0):
+        mean, _, bonus = act(raw)
+        assert (mean == np.sign(raw)).all()
+        mean.sum().backward(retain_graph=True)
+        assert not last.bias.grad[:2].any()
+        bonus.sum().backward()
+        assert torch.allclose(last.bias.grad[:2], torch.full((2,), -2.0 * np.sign(raw)))
+
+
+def test_small_returns_are_not_blown_up(model):
+    floor = CONFIG.return_floor
+    for _ in range(1_000):
+        scale = model._return_scale(torch.linspace(0, floor / 2, 100))
+    assert scale == floor
+    for _ in range(1_000):
+        scale = model._return_scale(torch.linspace(0, 10 * floor, 101))
+    assert scale == pytest.approx(9 * floor, rel=1e-3)
+
+
 def test_first_frames_forget_the_past(model):
     data = batch()
     embedding = model.acting.encode(data["pixels"])
