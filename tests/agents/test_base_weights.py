@@ -121,20 +121,27 @@ def test_a_buffer_that_moved_is_stored(cartpole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spec",
+    ("task", "spec"),
     [
-        *map(resolve, ("scratch", "scratch-aug", "pvm-frozen", "pvm-partial")),
-        *(resolve(f"pvm-{mode}", encoder="synth-2") for mode in ("frozen", "partial", "full")),
+        *(
+            ("cartpole_balance", resolve(name))
+            for name in ("scratch", "scratch-aug", "pvm-frozen", "pvm-partial")
+        ),
+        *(
+            ("cartpole_balance", resolve(f"pvm-{mode}", encoder="synth-2"))
+            for mode in ("frozen", "partial", "full")
+        ),
+        ("ball_in_cup_catch", resolve("pvm-frozen", encoder="synth-2")),
     ],
-    ids=lambda spec: spec.id,
+    ids=lambda value: value if isinstance(value, str) else value.id,
 )
-def test_shipped_checkpoints_load(spec, mini, cartpole, tmp_path):
-    (run,) = plan.runs(mini, [cartpole], [spec], [0], tmp_path)
+def test_shipped_checkpoints_load(task, spec, mini, tasks, tmp_path):
+    (run,) = plan.runs(mini, [tasks[task]], [spec], [0], tmp_path)
     path = plan.find_checkpoint(run, None)
     assert path.is_relative_to(data_dir("results"))
     meta = checkpoints.read_meta(path)
     assert (meta["schema"], meta["train_steps"]) == (2, 100_000)
-    agent = DreamerAgent(run.agent, cartpole, 1, 64, device="cpu")
+    agent = DreamerAgent(run.agent, tasks[task], meta["action_dim"], 64, device="cpu")
     agent.load(path)
     assert np.isfinite(act(agent)).all()
     agent.save(tmp_path / "again.safetensors")
