@@ -259,7 +259,7 @@ class DreamerAgent(Agent):
         mean, std = 0.0, self.config.prefill_std
         if not random:
             features = torch.cat([latent.state, latent.belief], -1)
-            mean, std, _ = model.action_distribution(features)
+            mean, std = model.action_distribution(features)
         action = (mean + std * next(self._noise)).clamp(-1.0, 1.0)
         latent.action = action
         return {

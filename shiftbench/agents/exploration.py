@@ -29,15 +29,11 @@ def colored_noise(
     frequency[0] = frequency[1]  # what is constant gets as much as the slowest wave
     scale = frequency ** (-color / 2)
     white = torch.randn((*others, len(scale), 2), generator=generator, device=device)
-    white[..., 0, 1] = 0.0  # a real signal has real ends of its spectrum
-    white[..., 0, 0] *= 2**0.5
-    if steps % 2 == 0:
-        white[..., -1, 1] = 0.0
-        white[..., -1, 0] *= 2**0.5
+    # The spectrum of a real signal is real at its ends, which count once, all else twice.
+    ends = [0] if steps % 2 else [0, -1]
+    white[..., ends, 1] = 0.0
+    white[..., ends, 0] *= 2**0.5
     noise = torch.fft.irfft(torch.view_as_complex(white) * scale, n=steps)
-    # The variance of a step: every frequency counts twice but the ends.
     power = 2 * scale**2
-    power[0] /= 2
-    if steps % 2 == 0:
-        power[-1] /= 2
+    power[ends] /= 2
     return noise * (steps / (2 * power.sum()) ** 0.5)

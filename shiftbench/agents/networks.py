@@ -7,7 +7,6 @@ World Models", arXiv 2301.04104; ``docs/dreamer.md`` lists what equals it and wh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -383,19 +382,16 @@ class ActingModel(nn.Module):
 
         return logits
 
-    def action_distribution(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return mean and deviation (..., A) of the actor's normal distribution, and a bonus (...).
-
-        The mean lies in (-1, 1), the deviation in [min_std, max_std] (the paper's continuous head).
-        The bonus is the distribution's entropy in nats and, for each dimension, the logarithm of
-        the slope of the tanh that bounds the mean. Where the mean is at a bound, that slope is so
-        small that returns no longer move it; the bonus, whose gradient does not vanish, does.
-        """
+    def actor_outputs(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the tanh makes the actor's mean of, and its standard deviation (..., A)."""
         mean, std = self.actor(features).chunk(2, -1)
         low, high = self.config.min_std, self.config.max_std
-        std = (high - low) * torch.sigmoid(std + 2.0) + low
-        # log(1 - tanh(x)²) = 2 (log 2 - x - log(1 + exp(-2 x))); the entropy of a normal
-        # distribution is log σ + (1 + log 2π) / 2.
-        slope = 2.0 * (math.log(2.0) - mean - F.softplus(-2.0 * mean))
-        entropy = std.log() + 0.5 * (1.0 + math.log(2.0 * math.pi))
-        return mean.tanh(), std, (entropy + slope).sum(-1)
+        return mean, (high - low) * torch.sigmoid(std + 2.0) + low
+
+    def action_distribution(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation (..., A) of the actor's normal distribution.
+
+        The mean lies in (-1, 1), the deviation in [min_std, max_std] (the paper's continuous head).
+        """
+        mean, std = self.actor_outputs(features)
+        return mean.tanh(), std

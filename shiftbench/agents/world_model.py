@@ -9,6 +9,8 @@ Shapes: B sequences of T steps; N = B·T imagined starts; H imagined steps; S th
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -185,7 +187,7 @@ class DreamerModel(nn.Module):
         acting, unimix = self.acting, self.config.unimix
         features, actions = [torch.cat([state, belief], -1)], []
         for _ in range(self.horizon):
-            mean, std, _ = acting.action_distribution(features[-1])
+            mean, std = acting.action_distribution(features[-1])
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
             actions.append(mean + std * noise)
             belief = acting.advance(state, belief, actions[-1].clamp(-1.0, 1.0))
@@ -198,7 +200,8 @@ class DreamerModel(nn.Module):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the actor's and the critic's loss and their parts.
 
-        The actor learns by REINFORCE with the critic as its baseline (the paper's equation 6).
+        The actor learns by REINFORCE with the critic as its baseline (the paper's equation 6). Its
+        bonus is the entropy of its distribution in nats and `log_slope` of each dimension.
 
         Args:
             states, beliefs: detached posterior latents, (N, S) and (N, D).
@@ -216,8 +219,10 @@ class DreamerModel(nn.Module):
             advantage = (returns - value[:-1]) / scale
             past = features[:-1]
             slow = self.slow_critic.decode(self.slow_critic(past))
-        mean, std, bonus = self.acting.action_distribution(past)
-        likelihood = Normal(mean, std, validate_args=False).log_prob(actions).sum(-1)
+        raw, std = self.acting.actor_outputs(past)
+        policy = Normal(raw.tanh(), std, validate_args=False)
+        bonus = (policy.entropy() + log_slope(raw)).sum(-1)
+        likelihood = policy.log_prob(actions).sum(-1)
         actor = -(weight * (advantage * likelihood + config.entropy * bonus)).mean()
         logits = self.critic(past)
         error = self.critic.loss(logits, returns) + self.critic.loss(logits, slow)
@@ -287,3 +292,13 @@ def lambda_returns(reward: Tensor, value: Tensor, discount: Tensor, lmbda: float
         following = reward[t] + discount[t + 1] * ((1.0 - lmbda) * value[t + 1] + lmbda * following)
         result.append(following)
     return torch.stack(result[::-1])
+
+
+def log_slope(raw: Tensor) -> Tensor:
+    """Return log(1 - tanh(raw)²), the logarithm of the slope of the tanh that bounds a mean.
+
+    Where the mean is at a bound that slope is so small that returns no longer move it; this, whose
+    gradient -2 tanh(raw) does not vanish there, does.
+    """
+    # Written as 2 (log 2 - x - log(1 + exp(-2 x))), finite for every x.
+    return 2.0 * (math.log(2.0) - raw - F.softplus(-2.0 * raw))

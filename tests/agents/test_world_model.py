@@ -11,7 +11,7 @@ from shiftbench.agents.networks import (
     symexp,
     symlog,
 )
-from shiftbench.agents.world_model import DreamerModel, lambda_returns
+from shiftbench.agents.world_model import DreamerModel, lambda_returns, log_slope
 
 CONFIG = Config(
     belief=16, hidden=16, categoricals=4, classes=4, units=16, decoder_channels=(8, 8, 8),
@@ -110,7 +110,7 @@ def test_the_actor_learns_what_is_rewarded(model):
         optimizer.zero_grad()
         (loss + actor + critic).backward()
         optimizer.step()
-    mean, _, _ = model.acting.action_distribution(torch.cat(latents, -1))
+    mean, _ = model.acting.action_distribution(torch.cat(latents, -1))
     assert (mean[:, 0] > 0.5).all()
 
 
@@ -125,27 +125,33 @@ def test_features_are_dropped_for_whole_sequences(model):
     assert torch.equal(found, model.drop(embedding, torch.Generator().manual_seed(0)))
 
 
-def test_the_bonus_is_the_entropy_and_keeps_means_off_their_bounds(model):
+def test_the_bonus_has_the_entropy_and_pulls_means_off_their_bounds(model):
     last = model.acting.actor.model[-1]
-    features = torch.zeros(1, model.acting.features)
-
-    def act(raw):
-        with torch.no_grad():
-            last.weight.zero_()
-            last.bias.copy_(torch.tensor([raw, raw, 0.0, 0.0]))
-        model.zero_grad()
-        return model.acting.action_distribution(features)
-
-    mean, std, bonus = act(0.0)
-    entropy = torch.distributions.Normal(mean, std).entropy().sum(-1)
-    assert torch.allclose(bonus, entropy)
+    latents = torch.zeros(3, 16), torch.zeros(3, 16)
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.zero_()
+    mean, std = model.acting.action_distribution(torch.cat(latents, -1))
+    entropy = torch.distributions.Normal(mean, std).entropy().sum(-1).mean()
+    _, _, parts = model.behaviour_losses(*latents, None)
+    assert parts["actor_bonus"].item() == pytest.approx(entropy.item())
     for raw in (-20.0, 20.0):
-        mean, _, bonus = act(raw)
+        with torch.no_grad():
+            last.bias[:2] = raw
+        model.zero_grad()
+        mean, _ = model.acting.action_distribution(torch.cat(latents, -1))
         assert (mean == np.sign(raw)).all()
-        mean.sum().backward(retain_graph=True)
+        mean.sum().backward()
         assert not last.bias.grad[:2].any()
-        bonus.sum().backward()
+        _, _, parts = model.behaviour_losses(*latents, None)
+        parts["actor_bonus"].backward()
         assert torch.allclose(last.bias.grad[:2], torch.full((2,), -2.0 * np.sign(raw)))
+
+
+def test_the_slope_is_that_of_the_tanh():
+    raw = torch.linspace(-3, 3, 13, dtype=torch.float64)
+    assert torch.allclose(log_slope(raw), (1 - raw.tanh() ** 2).log())
+    assert log_slope(torch.tensor([-1e4, 1e4])).isfinite().all()
 
 
 def test_small_returns_are_not_blown_up(model):
