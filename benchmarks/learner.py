@@ -55,7 +55,7 @@ def learners(name: str, size: str, folder: Path, device: str) -> dict[str, Calla
         fill(agent, replay, HELD)
         learner: Any = agent
         if arm != "ours":
-            learner = TorchRL(agent, agent.model.decoder if arm == "our decoder" else None)
+            learner = TorchRL(agent, ours=arm == "our decoder")
         rng = seeding.rng(0)
         work[arm] = lambda learner=learner, replay=replay, rng=rng: learner.learn(replay, rng)
     return work

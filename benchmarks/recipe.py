@@ -11,6 +11,7 @@ same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,15 +102,38 @@ def two_hot(net: nn.Module, keys: Sequence, name: str, bins: int) -> TensorDictS
     )
 
 
+class ModelLoss(DreamerV3ModelLoss):
+    """TorchRL's, and with it the loss of the frames out of the encoder's features.
+
+    Args:
+        feature_decoder: maps features to frames; None where features are not decoded.
+    """
+
+    def __init__(self, *args: Any, feature_decoder: nn.Module | None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.feature_decoder = feature_decoder
+
+    def forward(self, tensordict: TensorDict) -> tuple[TensorDict, TensorDict]:
+        losses, after = super().forward(tensordict)
+        if self.feature_decoder is not None:
+            # Every second frame, as ours.
+            seen = self.feature_decoder(after["next", "encoded_latents"][:, ::2])
+            error = seen - tensordict["next", "pixels"][:, ::2].float() / 255.0
+            shown = error.square().flatten(2).sum(-1).mean()
+            losses["loss_model_features"] = self.lambda_reco * shown[None]
+        return losses, after
+
+
 class TorchRL:
     """TorchRL's learner over the networks of an agent that has begun.
 
     Args:
         agent: gives the networks, which this learner trains from then on, and the settings.
-        decoder: in place of TorchRL's, which has the encoder's depth and stages.
+        ours: with the agent's decoders in place of TorchRL's, which have the encoder's depth and
+            stages.
     """
 
-    def __init__(self, agent: DreamerAgent, decoder: nn.Module | None = None) -> None:
+    def __init__(self, agent: DreamerAgent, ours: bool = False) -> None:
         model, config, device = agent.model, agent.config, agent.device
         acting, bins = model.acting, config.bins
         if agent.spec.encoder == "cnn":
@@ -118,10 +142,17 @@ class TorchRL:
             acting.encoder = encoder.to(device=device, memory_format=torch.channels_last)
         size, latent = agent.image_size, config.categoricals * config.classes
         self.agent = agent
-        self.decoder = decoder or DreamerV3ImageDecoder(
-            acting.features, (3, size, size), config.encoder_depth, MULTIPLES,
-            num_blocks=config.blocks,
-        )  # fmt: skip
+
+        def decoder(own: nn.Module | None, features: int) -> nn.Module | None:
+            if ours or own is None:
+                return own
+            shape = (3, size, size)
+            return DreamerV3ImageDecoder(
+                features, shape, config.encoder_depth, MULTIPLES, num_blocks=config.blocks
+            )
+
+        self.decoder = decoder(model.decoder, acting.features)
+        feature_decoder = decoder(model.feature_decoder, agent.encoder().features)
         world = TensorDictSequential(
             TensorDictModule(
                 Encode(acting), in_keys=[("next", "pixels")], out_keys=[("next", "encoded_latents")]
@@ -179,8 +210,9 @@ class TorchRL:
             TensorDictModule(nn.Sigmoid(), in_keys=["continue_logits"], out_keys=["continuation"]),
         )
         value = two_hot(model.critic.mlp, LATENT, "state_value", bins)
-        model_loss = DreamerV3ModelLoss(
+        model_loss = ModelLoss(
             world,
+            feature_decoder=feature_decoder,
             lambda_reco=config.first_image_weight,
             lambda_continue=1.0,
             kl_mode="separate",

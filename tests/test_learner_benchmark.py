@@ -54,15 +54,18 @@ def test_torchrl_learns_the_same_with_the_same_parts(benchmark, cartpole, tmp_pa
     sizes = {"batch": 8, "length": 8, "warmup": 1, "belief": 32}
     ours, theirs = (learner(spec, cartpole, **sizes) for _ in range(2))
     before = {name: t.clone() for name, t in theirs.model.acting.encoder.state_dict().items()}
-    peer = benchmark.TorchRL(theirs, theirs.model.decoder)
+    peer = benchmark.TorchRL(theirs, ours=True)
     replays = [filled(agent, tmp_path / str(i)) for i, agent in enumerate((ours, theirs))]
-    # Only ours puts the mean frame into its decoder.
+    # Only ours puts the mean frame into its decoders.
     replays[0].mean_frame = lambda: np.full((64, 64, 3), 127.5)
     wanted, rng = learn(ours, replays[0], 1), seeding.rng(2)
     found = peer.learn(replays[1], rng)
     weight = ours.config.first_image_weight
     # Latents are drawn, so these are estimates of the same numbers.
     assert found["loss_model_reco"] == pytest.approx(weight * wanted["image_loss"], rel=0.03)
+    features = wanted.get("feature_image_loss")
+    shown = found.get("loss_model_features")
+    assert shown == (features and pytest.approx(weight * features, rel=0.03))
     assert found["loss_model_reward"] == pytest.approx(wanted["reward_loss"], rel=0.03)
     assert found["loss_model_continue"] == pytest.approx(wanted["continuation_loss"], rel=0.2)
     for _ in range(3):  # the first has learning rate 0

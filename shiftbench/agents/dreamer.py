@@ -278,7 +278,7 @@ class DreamerAgent(Agent):
         model, config = self.model, self.config
         if self._updates == 0:
             mean = replay.mean_frame().astype(np.float32) / 255.0
-            model.decoder.mean.copy_(torch.from_numpy(mean).movedim(-1, 0))
+            model.begin_with(torch.from_numpy(mean).movedim(-1, 0))
         arrays, index = replay.sample(config.batch, config.length, rng)
         batch = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
         batch["seen"] = augment.apply(batch["pixels"], self.augmentation, self.generator)

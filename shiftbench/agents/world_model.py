@@ -57,6 +57,13 @@ class DreamerModel(nn.Module):
         self.cut: Cut | None = None
         features = self.acting.features
         self.decoder = Decoder(features, image_size, config.decoder_channels)
+        #: Frames from the encoder's own features, so that an encoder that begins untrained learns
+        #: to see what is small before the latents ask for it.
+        self.feature_decoder = (
+            None
+            if encoder.pretrained
+            else Decoder(encoder.features, image_size, config.decoder_channels)
+        )
         self.reward = TwoHot(features, config)
         self.continuation = DreamerV3MLP(
             features, 1, depth=config.layers, num_cells=config.units, outscale=1.0
@@ -66,6 +73,12 @@ class DreamerModel(nn.Module):
         self.slow_critic.load_state_dict(self.critic.state_dict())
         self.slow_critic.requires_grad_(False)
         self.register_buffer("return_range", torch.zeros(2))
+
+    def begin_with(self, frame: Tensor) -> None:
+        """Make ``frame``, (3, H, W) in [0, 1], that from which decoders predict the difference."""
+        for module in self.modules():
+            if isinstance(module, Decoder):
+                module.mean.copy_(frame)
 
     def groups(self) -> list[dict]:
         """Return optimiser parameter groups: the model and the critic, the actor, the encoder."""
@@ -147,10 +160,10 @@ class DreamerModel(nn.Module):
             embedding = acting.embed(batch["activations"], self.cut)
         else:
             embedding = acting.encode(batch.get("seen", batch["pixels"]))
-        embedding = self.drop(embedding, generator)
         logits, states, beliefs = self.observe(
-            embedding, batch["action"], batch["first"], batch["state"], batch["belief"], generator
-        )
+            self.drop(embedding, generator),
+            batch["action"], batch["first"], batch["state"], batch["belief"], generator,
+        )  # fmt: skip
         features = torch.cat([states, beliefs], -1)
         dynamics, representation = categorical_kl_terms(
             logits, acting.prior_logits(beliefs), config.free_nats, config.unimix
@@ -173,6 +186,11 @@ class DreamerModel(nn.Module):
             "continuation_loss": continuation,
             "kl": dynamics,
         }
+        if self.feature_decoder:
+            # Frames that follow each other are alike; half of them teach as much in half the time.
+            shown = self.feature_decoder.loss(embedding[:, ::2], batch["pixels"][:, ::2])
+            loss = loss + self.image_weight(updates) * shown
+            parts["feature_image_loss"] = shown
         return loss, parts, states, beliefs
 
     def imagine(

@@ -118,7 +118,7 @@ def test_features_are_dropped_for_whole_sequences(model):
     embedding = torch.ones(50, 4, 200)
     found = model.drop(embedding, torch.Generator().manual_seed(0))
     share = CONFIG.feature_dropout
-    assert set(found.unique().tolist()) == {0.0, 1.0 / (1.0 - share)}
+    assert found.unique().tolist() == pytest.approx([0.0, 1.0 / (1.0 - share)])
     assert found.mean() == pytest.approx(1.0, abs=0.03)
     assert (found == found[:, :1]).all()
     assert not (found[0] == found[1]).all()
@@ -217,8 +217,34 @@ def test_the_image_weight_falls_from_the_one_to_the_other(model):
     )
     data = batch()
     parts = [model.model_loss(data, torch.Generator().manual_seed(0), u) for u in (start, end)]
-    difference = (weights[0] - weights[3]) * parts[0][1]["image_loss"]
+    images = parts[0][1]["image_loss"] + parts[0][1]["feature_image_loss"]
+    difference = (weights[0] - weights[3]) * images
     torch.testing.assert_close(parts[0][0] - parts[1][0], difference)
+
+
+def test_an_encoder_from_scratch_learns_from_frames_out_of_its_features(model):
+    parts = model.model_loss(batch(), None)[1]
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(
+        parts["feature_image_loss"], list(parameters.values()), allow_unused=True
+    )
+    reached = {name for name, g in zip(parameters, found, strict=True) if g is not None}
+    wanted = {n for n in parameters if n.startswith(("acting.encoder.", "feature_decoder."))}
+    assert reached == wanted
+
+
+def test_a_pre_trained_encoder_learns_as_the_paper_has_it():
+    encoder = encoders.build("synth", pretrained=True)
+    model = DreamerModel(encoder, finetune.plan(encoder, "full"), 2, 64, CONFIG, action_repeat=8)
+    assert model.feature_decoder is None
+    assert "feature_image_loss" not in model.model_loss(batch(), None)[1]
+
+
+def test_decoders_begin_with_the_mean_frame(model):
+    frame = torch.rand(3, 64, 64)
+    model.begin_with(frame)
+    assert torch.equal(model.decoder.mean, frame)
+    assert torch.equal(model.feature_decoder.mean, frame)
 
 
 def test_groups_hold_every_trainable_parameter_once(model):
