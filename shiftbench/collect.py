@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from shiftbench.replay import Replay
     from shiftbench.train import Learner
 
+#: Updates in place of one, until there have been as many as without a prefill.
+CATCH_UP = 2
+
 
 def episode(
     agent: Learner,
@@ -160,12 +163,14 @@ class _Lessons:
         """
         agent, counters = self._agent, self._counters
         every = agent.config.update_env_steps
-        due = env_steps // every - self._env_steps // every
+        turns = env_steps // every - self._env_steps // every
         self._env_steps = env_steps
         prefilled = agent.train_steps >= agent.config.prefill_env_steps
         if not prefilled or len(self._replay) <= agent.config.length:
             return
-        for _ in range(due):
+        # What the prefill put off is made up for, but not at once, from so few episodes.
+        owed = env_steps // every - counters["updates"]
+        for _ in range(min(owed, CATCH_UP * turns)):
             with self._clock("learning"):
                 metrics = agent.learn(self._replay, self._rng)
             counters["updates"] += 1

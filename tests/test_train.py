@@ -57,8 +57,17 @@ def test_updates_go_by_environment_steps_whatever_the_action_repeat(short, tmp_p
     train.fit(
         agent, lambda: env, 160, 0, tmp_path, eval_every=1000, eval_episodes=1, progress=False
     )
-    first, second = (int(row["updates"]) for row in rows(tmp_path / "curve.csv"))
-    assert second - first == 80 // 16  # in the first episode replay is too short to begin with
+    assert int(rows(tmp_path / "curve.csv")[-1]["updates"]) == 160 // 16
+
+
+def test_updates_that_the_prefill_put_off_are_made_up_for(short, tmp_path):
+    env = PixelEnv(short)
+    agent = fresh(short, env, prefill_env_steps=160, update_env_steps=16)
+    train.fit(
+        agent, lambda: env, 400, 0, tmp_path, eval_every=1000, eval_episodes=1, progress=False
+    )
+    # Of 5 an episode: at the prefill's end, twice as often, and as without one.
+    assert [int(row["updates"]) for row in rows(tmp_path / "curve.csv")] == [0, 2, 12, 20, 25]
 
 
 def test_what_is_done_before_learning_begins_is_noise_that_follows_the_seed(short, env):

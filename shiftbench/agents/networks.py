@@ -34,7 +34,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     categoricals: int = 32  # the paper's
     classes: int = 32
     posterior_gain: float = 10.0
-    feature_dropout: float = 0.5
+    feature_dropout: float = 0.25
     blocks: int = 8
     units: int = 128
     layers: int = 2
@@ -54,7 +54,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     horizon_env_steps: float = 200.0  # of the first Dreamer: 100 agent steps at a repeat of 2
     lmbda: float = 0.95  # the paper's
     entropy: float = 3e-3
-    return_floor: float = 20.0  # a tenth of what a reward of 1 a step is worth over the horizon
+    return_floor: float = 5.0  # of the 200 that a reward of 1 a step is worth over the horizon
     slow_rate: float = 0.1
     replay_value_weight: float = 1.0
     return_rate: float = 0.01  # the paper's
