@@ -132,6 +132,7 @@ def test_a_buffer_that_moved_is_stored(cartpole, tmp_path):
             for mode in ("frozen", "partial", "full")
         ),
         ("ball_in_cup_catch", resolve("pvm-frozen", encoder="synth-2")),
+        ("finger_spin", resolve("scratch")),
     ],
     ids=lambda value: value if isinstance(value, str) else value.id,
 )
