@@ -140,8 +140,8 @@ def seconds(work: Callable[[], Any], least: float = 1.0) -> float:
 
 def encoder_part(agent: DreamerAgent, replay: Replay) -> Callable[[], None]:
     """Return the encoder's work in one update from a replay with the cache."""
-    arrays, _ = replay.sample(agent.config.batch, agent.config.length, seeding.rng(0))
-    activations, acting = torch.from_numpy(arrays["activations"]), agent.model.acting
+    sample, _ = replay.sample(agent.config.batch, agent.config.length, seeding.rng(0))
+    activations, acting = sample["activations"], agent.model.acting
 
     def work() -> None:
         acting.embed(activations, agent.model.cut).sum().backward()

@@ -10,8 +10,9 @@ the decoder's share of the difference is.
 
 All of a case's learners do updates in turn, block by block, so that whatever else the machine does
 hits all. It is the time of the processor, on one thread, so that it matters little what else that
-is. A ratio is the median over blocks of the ratio within a block. Where there is a CUDA device the
-milliseconds of an update there are said as well; nothing is compiled, on either side.
+is. A ratio is the median over blocks of the ratio within a block. Nothing is compiled, on either
+side. Where there is a CUDA device the milliseconds of an update there are said as well, ours also
+compiled (`--compile`), with products in float32 and in bfloat16 (`--precision`).
 
 The exit code is 1 where a goal is missed.
 """
@@ -22,7 +23,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,27 +36,35 @@ from tqdm import tqdm
 
 from shiftbench import seeding
 from shiftbench.agents import resolve
-from shiftbench.agents.networks import SIZES, Config
+from shiftbench.agents.config import SIZES, Config
 from shiftbench.errors import ShiftBenchError
 
 #: The agents that are timed, and how many times faster than TorchRL's learner each must be.
 AGENTS = {"scratch": 1.5, "pvm-frozen": 0.0, "pvm-partial": 0.0, "pvm-full": 0.0}
 #: Megabytes for the cache of frozen activations, more than a replay of these few frames has.
 CACHE = 1000
+#: What is timed on the processor.
+ARMS = ("ours", "torchrl", "our decoder")
+#: The arms that compile, timed on a CUDA device alone, and the precision of each.
+PRECISION = {"compiled": "float32", "compiled, bfloat16": "bfloat16"}
+ON_CUDA_ARMS = ("ours", "torchrl", *PRECISION)
 #: Updates of a case that are timed on a CUDA device, after as many that warm up.
 ON_CUDA = 20
 
 
-def learners(name: str, size: str, folder: Path, device: str) -> dict[str, Callable[[], Any]]:
+def learners(
+    name: str, size: str, folder: Path, device: str, arms: Sequence[str] = ARMS
+) -> dict[str, Callable[[], Any]]:
     """Return what does one update of each learner; each has networks and a replay of its own."""
-    spec, work = resolve(name, size=size), {}
-    for arm in ("ours", "torchrl", "our decoder"):
-        agent = begin(spec, device)
-        replay = replay_of(agent, folder / arm, HELD, CACHE if arm == "ours" else None)
+    work = {}
+    for arm in arms:
+        peer = arm in ("torchrl", "our decoder")
+        agent = begin(resolve(name, size=size, precision=PRECISION.get(arm)), device)
+        replay = replay_of(agent, folder / arm, HELD, None if peer else CACHE)
         fill(agent, replay, HELD)
-        learner: Any = agent
-        if arm != "ours":
-            learner = TorchRL(agent, ours=arm == "our decoder")
+        if arm in PRECISION:
+            agent.compile()
+        learner: Any = TorchRL(agent, ours=arm == "our decoder") if peer else agent
         rng = seeding.rng(0)
         work[arm] = lambda learner=learner, replay=replay, rng=rng: learner.learn(replay, rng)
     return work
@@ -85,7 +94,7 @@ def measure(name: str, size: str, blocks: int, least: float, folder: Path) -> di
 def milliseconds(name: str, size: str, folder: Path) -> dict[str, float]:
     """Return the milliseconds of an update of each learner on the CUDA device."""
     found = {}
-    for arm, once in learners(name, size, folder, "cuda").items():
+    for arm, once in learners(name, size, folder, "cuda", ON_CUDA_ARMS).items():
         for timed in (False, True):
             torch.cuda.synchronize()
             start = time.perf_counter()
@@ -103,7 +112,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "faster",
     ]  # fmt: skip
     cuda = "cuda_ms" in rows[0]
-    head += ["CUDA, ms an update", "TorchRL"] if cuda else []
+    head += ["CUDA, ms an update", "TorchRL", *PRECISION] if cuda else []
     lines = []
     for row in rows:
         spent, each = row["seconds"], row["speedup_of_blocks"]
@@ -113,7 +122,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"≥ {row['goal']:g}×" if row["goal"] else "–", f"{min(each):.2f} to {max(each):.2f}",
             f"{1 / spent['our decoder']:.2f}", f"{row['speedup_with_our_decoder']:.2f}×",
         ]  # fmt: skip
-        line += [f"{row['cuda_ms'][arm]:.1f}" for arm in ("ours", "torchrl")] if cuda else []
+        line += [f"{row['cuda_ms'][arm]:.1f}" for arm in ON_CUDA_ARMS] if cuda else []
         lines.append(line)
     return pages.markdown(head, lines)
 

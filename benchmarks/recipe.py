@@ -269,16 +269,12 @@ class TorchRL:
     def learn(self, replay: Replay, rng: np.random.Generator) -> dict[str, float]:
         """Do one update and return its metrics, as `DreamerAgent.learn`."""
         config = self.agent.config
-        arrays, index = replay.sample(config.batch, config.length, rng)
-        sample = self._sample(
-            {key: torch.from_numpy(array).to(self.agent.device) for key, array in arrays.items()}
-        )
+        drawn, index = replay.sample(config.batch, config.length, rng)
+        sample = self._sample({key: tensor.to(self.agent.device) for key, tensor in drawn.items()})
         metrics = self._stepper.step(None, sample)
         latents = sample["replay_context"]
         grid = latents["state"].unflatten(-1, (config.categoricals, config.classes))
-        replay.refresh(
-            index, grid.argmax(-1).to(torch.uint8).cpu().numpy(), latents["belief"].cpu().numpy()
-        )
+        replay.refresh(index, grid.argmax(-1).to(torch.uint8), latents["belief"])
         return {key: float(metric) for key, metric in metrics.items() if metric.numel() == 1}
 
     def _sample(self, batch: dict[str, Tensor]) -> TensorDict:

@@ -106,3 +106,18 @@ def naming_memory(agent: Learner, counters: dict[str, Any]) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise out_of_memory(error, agent, counters["env_steps"]) from error
+
+
+@contextmanager
+def naming_compiler() -> Iterator[None]:
+    """Turn torch's errors in compiling into one line."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        reason = next(line for line in str(error).splitlines() if line.strip())
+        raise ShiftBenchError(
+            f"--compile: torch cannot compile the updates here, which takes a C++ compiler (g++) "
+            f"on a CPU and Triton on CUDA: {reason}; without the flag the same run goes on"
+        ) from error

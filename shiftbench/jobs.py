@@ -47,6 +47,7 @@ def run(
     out: Path,
     device: str,
     cache: feature_cache.Setting = feature_cache.AUTO,
+    compiled: bool = False,
     flags: Sequence[str] = (),
     halt: Halt | None = None,
     jobs: int = 1,
@@ -67,7 +68,7 @@ def run(
         checkpoint: policy to evaluate in place of those that are found.
         out: folder for what is written.
         device: torch device.
-        cache: as for `train`.
+        cache, compiled: as for `train`.
         flags: further flags for the commands that the lines name.
         halt, jobs, fresh, envs: as for `train`.
 
@@ -88,7 +89,8 @@ def run(
         and (fresh or lacks_training(run_, steps) or (steps is None and stopped_short(run_)))
     ]
     if missing and steps is not None:
-        train(missing, steps, device, cache=cache, halt=halt, jobs=jobs, fresh=fresh, envs=envs)
+        how = {"cache": cache, "compiled": compiled, "envs": envs}
+        train(missing, steps, device, halt=halt, jobs=jobs, fresh=fresh, **how)
         missing = []
     for run_ in missing:
         progress.note(_left_out(run_, out, flags))

@@ -6,12 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from shiftbench import progress
 from shiftbench.errors import ShiftBenchError
 from shiftbench.feature_cache import WITHOUT, FeatureCache
 from shiftbench.files import write_at
 from shiftbench.journal import Journal
+
+#: The arrays that updates write to.
+LATENT = ("state", "belief")
 
 
 class Replay:
@@ -133,11 +139,11 @@ class Replay:
 
     def sample(
         self, batch: int, length: int, rng: np.random.Generator
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    ) -> tuple[dict[str, Tensor], np.ndarray]:
         """Draw ``batch`` sequences of ``length`` steps.
 
         Returns:
-            arrays of shape (batch, length, ...), with a cache ``activations`` among them, and
+            tensors of shape (batch, length, ...), with a cache ``activations`` among them, and
             under ``state`` (batch, S) one-hot float32 and ``belief`` (batch, D) float32 the latent
             before the first step; and the steps' indices, int64 (batch, length), for `refresh`.
 
@@ -150,29 +156,38 @@ class Replay:
         # The oldest step has no latent before it that is still held.
         start = rng.integers(oldest + 1, self.count - length + 1, size=batch)
         index = (start[:, None] + np.arange(length)) % self.capacity
-        result = {
-            name: array[index]
-            for name, array in self.arrays.items()
-            if name not in ("state", "belief")
-        }
-        if self.cache is not None:
-            result["activations"] = self.cache.read(index)
         before = (start - 1) % self.capacity
-        classes = self.arrays["state"][before]
-        result["state"] = np.eye(self.classes, dtype=np.float32)[classes].reshape(batch, -1)
-        result["belief"] = self.arrays["belief"][before].astype(np.float32)
+        result = {name: self._rows(name, index) for name in self.arrays if name not in LATENT}
+        if self.cache is not None:
+            result["activations"] = torch.from_numpy(self.cache.read(index))
+        classes = self._rows("state", before).long()
+        result["state"] = F.one_hot(classes, self.classes).float().flatten(1)
+        result["belief"] = self._rows("belief", before).float()
         return result, index
+
+    def _rows(self, name: str, index: np.ndarray) -> Tensor:
+        """Return rows ``index``, int64 of any shape, of an array."""
+        return torch.from_numpy(self.arrays[name][index])
 
     def mean_frame(self) -> np.ndarray:
         """Return the mean of at most 1,000 frames held, float64 (H, W, 3) in [0, 255]."""
         index = np.linspace(0, len(self) - 1, min(len(self), 1000)).astype(int)
         return self.arrays["pixels"][index].mean(0)
 
-    def refresh(self, index: np.ndarray, state: np.ndarray, belief: np.ndarray) -> None:
-        """Store newer latents: state int (B, T, categoricals), belief float (B, T, D)."""
-        self.journal.keep(index, ("state", "belief"))
-        self.arrays["state"][index] = state
-        self.arrays["belief"][index] = belief
+    def refresh(self, index: np.ndarray, state: Tensor, belief: Tensor) -> None:
+        """Store newer latents.
+
+        Args:
+            index: int64 (B, T), rows of the ring.
+            state: int (B, T, categoricals), on any device.
+            belief: float (B, T, D), on any device.
+        """
+        self.journal.keep(index, LATENT)
+        self.arrays["state"][index] = state.cpu().numpy()
+        self.arrays["belief"][index] = belief.float().cpu().numpy()
+
+    def settle(self) -> None:
+        """Put into the files whatever is not there yet, for a checkpoint."""
 
     def flush(self) -> None:
         """Write everything to disk."""

@@ -85,6 +85,7 @@ def checkpoint(
     ``budget``, the environment steps that were asked for, tells later who was stopped short, and
     ``envs``, the environments side by side, how it is gone on with.
     """
+    replay.settle()
     counters.update(replay=replay.count, rng=rng.bit_generator.state)
     agent.save(run_dir / POLICY)
     names = list(dict.fromkeys(name for row in rows for name in row))

@@ -51,6 +51,7 @@ def train(
     *,
     eval_every: int = 5000,
     cache: feature_cache.Setting = feature_cache.AUTO,
+    compiled: bool = False,
     halt: Halt | None = None,
     jobs: int = 1,
     fresh: bool = False,
@@ -69,6 +70,7 @@ def train(
         device: torch device.
         eval_every: environment steps between evaluations on clean validation episodes.
         cache: what is stored of what frozen blocks give, and where; a matter of speed.
+        compiled: whether agents compile their updates; a matter of speed.
         halt: tells when to stop.
         jobs: runs at a time, each in a process of its own where it is more than one.
         fresh: begin anew; what is in a run's folder is moved aside, to ``<folder>.old-<n>``.
@@ -90,6 +92,8 @@ def train(
         if not ALGORITHMS.get(run.agent.algorithm).trainable:
             raise ShiftBenchError(f"--agent {run.agent.name}: this agent needs no training")
         feature_cache.check(cache, run.agent)
+        if compiled and not hasattr(ALGORITHMS.get(run.agent.algorithm), "compile"):
+            raise ShiftBenchError(f"--compile: agent '{run.agent.name}' has nothing to compile")
     todo = [run for run in plan if fresh or trained_steps(run) < steps]
     for run in todo:
         check_writable(run.folder)
@@ -109,7 +113,7 @@ def train(
             old = set_aside(run.folder)
         if old:
             progress.note(f"{run}: the earlier training is now {old}")
-    options = {"eval_every": eval_every, "cache": cache}
+    options = {"eval_every": eval_every, "cache": cache, "compiled": compiled}
     tracked = {"tensorboard": tensorboard, "wandb": wandb}
     work = partial(_train, steps=steps, device=device, options=options, envs=envs, tracked=tracked)
     if jobs > 1:

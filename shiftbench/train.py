@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,14 +27,15 @@ import numpy as np
 from tqdm import tqdm
 
 from shiftbench import collect, feature_cache, saving, seeding
-from shiftbench.accounting import Clock, memory, naming_memory
+from shiftbench.accounting import Clock, memory, naming_compiler, naming_memory
+from shiftbench.device_replay import DeviceReplay
 from shiftbench.evaluate import rollout
 from shiftbench.halt import Halt, Halted
 from shiftbench.replay import Replay
 
 if TYPE_CHECKING:
     from shiftbench.agents.base import Policy
-    from shiftbench.agents.networks import Config
+    from shiftbench.agents.config import Config
     from shiftbench.envs.pixels import PixelEnv
     from shiftbench.envs.vector import Collector
     from shiftbench.feature_cache import Trunk
@@ -50,10 +52,12 @@ class Learner(Protocol):
     task: Task
     config: Config
     train_steps: int
+    device: str
     image_size: int
     action_dim: int
 
     def begin(self, seed: int) -> None: ...
+    def compile(self) -> None: ...
     def new_episodes(self, count: int) -> None: ...
     def trunk(self) -> Trunk | None: ...
     def activations(self, pixels: np.ndarray) -> np.ndarray: ...
@@ -77,6 +81,7 @@ def fit(
     eval_episodes: int = 5,
     progress: bool = True,
     cache: feature_cache.Setting = feature_cache.AUTO,
+    compiled: bool = False,
     halt: Halt | None = None,
     on_episode: OnEpisode | None = None,
     envs: Collector | None = None,
@@ -98,6 +103,7 @@ def fit(
         progress: show a progress bar on stderr.
         cache: whether what the frozen blocks give is stored, and how much of it in main memory; it
             changes the speed alone, and may be another one when a run is resumed.
+        compiled: whether the agent compiles its updates; a matter of speed as well.
         halt: tells when to stop.
         on_episode: called with the curve's row of every episode, once it is stored: ``env_steps``,
             ``updates``, ``train_return``, ``minutes``, the mean of each loss where there were
@@ -113,15 +119,18 @@ def fit(
     """
     task, config = agent.task, agent.config
     agent.begin(seed)
+    if compiled:
+        agent.compile()
     count = envs.count if envs else 1
     rows, counters = saving.resume(agent, run_dir, count)
     if agent.train_steps >= budget:
         return
     # An episode of n agent steps has n + 1 frames.
     frames = (math.ceil(budget / task.episode_steps) + count - 1) * (task.agent_steps + 1)
-    replay = _replay(
-        agent, run_dir / "replay", config.replay_capacity, frames, cache, counters["replay"]
-    )
+    with naming_memory(agent, counters):
+        replay = _replay(
+            agent, run_dir / "replay", config.replay_capacity, frames, cache, counters["replay"]
+        )
     rng = seeding.rng(seeding.seed_of("replay", task.name, seed))
     if counters["rng"]:
         rng.bit_generator.state = counters["rng"]
@@ -149,6 +158,7 @@ def fit(
             clock.watching(env, "draw", "rendering"),
             clock.watching(replay, "sample", "sampling"),
             naming_memory(agent, counters),
+            naming_compiler() if compiled else nullcontext(),
         ):
             while agent.train_steps < budget and halt.allows(longest):
                 began = time.perf_counter()
@@ -227,17 +237,19 @@ def _replay(
 ) -> Replay:
     """Open a replay of which ``frames`` will be written, with its cache complete."""
     config = agent.config
-    replay = Replay(
-        folder,
+    frames = min(frames, capacity)
+    shape = (
         capacity,
         agent.image_size,
         agent.action_dim,
         config.belief,
         config.categoricals,
         config.classes,
-        count=count,
     )
-    frames = min(frames, capacity)
+    if agent.device == "cpu":
+        replay = Replay(folder, *shape, count=count)
+    else:
+        replay = DeviceReplay(folder, *shape, count=count, device=agent.device, rows=frames)
     others = frames * replay.step_bytes
     stored = feature_cache.make(cache, agent, folder, capacity, frames, others, quiet)
     if stored is not None:

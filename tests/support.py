@@ -41,7 +41,7 @@ levels = { half = 0.5, full = 1.0 }
 """
 MINE = ("--suite", "mine", "--suite-file", "suites.toml", "--tasks-dir", "tasks")
 
-#: Of `shiftbench.agents.networks.Config`: small enough for seconds.
+#: Of `shiftbench.agents.config.Config`: small enough for seconds.
 TINY = {
     "belief": 16, "hidden": 16, "categoricals": 4, "classes": 4, "units": 16,
     "batch": 2, "length": 4, "imagination": 3, "update_env_steps": 40,

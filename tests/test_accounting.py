@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from shiftbench import accounting
-from shiftbench.agents.networks import Config
+from shiftbench.agents.config import Config
 from shiftbench.specs import AgentSpec
 
 

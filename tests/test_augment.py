@@ -137,7 +137,7 @@ def test_the_encoder_sees_augmented_frames_and_the_decoder_predicts_clean_ones(
     monkeypatch.setattr(
         agent.model,
         "model_loss",
-        lambda batch, *rest: batches.append(batch) or loss(batch, *rest),
+        lambda seen, batch, *rest: batches.append(batch) or loss(seen, batch, *rest),
     )
     learn(agent, replay, 1)
     held = {frame.tobytes() for frame in replay.arrays["pixels"]}

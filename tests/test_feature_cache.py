@@ -127,9 +127,9 @@ def fill(buffer, start, stop):
 
 def check(buffer, count=20):
     batch, _ = buffer.sample(count, 5, np.random.default_rng(0))
-    wanted = batch["pixels"].astype(np.float64).mean((2, 3, 4))
+    wanted = batch["pixels"].double().mean((2, 3, 4))
     assert batch["activations"].shape == (count, 5, 6)
-    assert np.array_equal(batch["activations"], np.repeat(wanted[..., None], 6, 2))
+    assert torch.equal(batch["activations"].double(), wanted[..., None].expand(-1, -1, 6))
 
 
 def test_activations_go_with_their_frames_around_the_ring(tmp_path):
@@ -181,7 +181,7 @@ def test_full_disk_costs_the_cache_alone(tmp_path, monkeypatch, capsys, name):
     assert not (tmp_path / "activations.bin").exists()
     batch, _ = buffer.sample(20, 5, np.random.default_rng(0))
     assert "activations" not in batch
-    assert np.array_equal(batch["pixels"][..., 0, 0, 0], batch["reward"])
+    assert torch.equal(batch["pixels"][..., 0, 0, 0].float(), batch["reward"])
     assert batch["reward"].max() == 19.0
 
 

@@ -48,6 +48,17 @@ def test_it_times_all_learners_and_fills_the_page(tmp_path):
     assert "pvm-frozen xs" in page.read_text()
 
 
+def test_what_is_timed_on_a_gpu_alone_is_compiled_in_both_precisions(benchmark, tmp_path):
+    work = benchmark.learners("pvm-frozen", "xs", tmp_path, "cpu", benchmark.ON_CUDA_ARMS)
+    assert list(work) == ["ours", "torchrl", "compiled", "compiled, bfloat16"]
+    precisions = {arm: once.__defaults__[0].config.precision for arm, once in work.items()
+                  if arm != "torchrl"}  # fmt: skip
+    assert precisions["compiled, bfloat16"] == "bfloat16"
+    assert precisions["ours"] == precisions["compiled"] == "float32"
+    compiled = {arm for arm in precisions if work[arm].__defaults__[0].model.compiled}
+    assert compiled == set(benchmark.PRECISION)
+
+
 @pytest.mark.parametrize(("encoder", "mode"), [("cnn", "scratch"), ("synth", "partial")])
 def test_torchrl_learns_the_same_with_the_same_parts(benchmark, cartpole, tmp_path, encoder, mode):
     spec = AgentSpec("any", "dreamer", encoder, mode)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from shiftbench.errors import ShiftBenchError
 from shiftbench.replay import Replay
@@ -27,6 +28,7 @@ def test_sequences_are_consecutive_and_begin_with_the_latent_before(tmp_path):
     fill(replay, 120)  # wraps twice
     batch, index = replay.sample(64, 7, np.random.default_rng(0))
     assert batch["pixels"].shape == (64, 7, 16, 16, 3)
+    batch = {name: tensor.numpy() for name, tensor in batch.items()}
     rewards = batch["reward"]
     assert np.array_equal(np.diff(rewards, axis=1), np.ones((64, 6)))
     assert rewards.min() >= 71  # the oldest held is 70; nothing before it is held
@@ -53,7 +55,7 @@ def test_refresh_and_reopen(tmp_path):
     replay = make(tmp_path)
     fill(replay, 30)
     index = np.array([[3, 4]])
-    replay.refresh(index, np.full((1, 2, 3), 2), np.full((1, 2, 4), 7.0))
+    replay.refresh(index, torch.full((1, 2, 3), 2), torch.full((1, 2, 4), 7.0))
     replay.flush()
     again = make(tmp_path, count=30)
     assert len(again) == 30

@@ -23,9 +23,9 @@ def env(short):
     env.close()
 
 
-def fresh(task, env, seed=0, **options):
+def fresh(task, env, seed=0, device="cpu", **options):
     spec = AgentSpec("tiny", "dreamer", "cnn", "scratch", options={**TINY, **options})
-    return DreamerAgent(spec, task, env.action_dim, 64, seed=seed, device="cpu")
+    return DreamerAgent(spec, task, env.action_dim, 64, seed=seed, device=device)
 
 
 @pytest.fixture
@@ -33,11 +33,12 @@ def go(short, env, tmp_path, monkeypatch):
     # The environment is shared by the module: training must not close it.
     monkeypatch.setattr(env, "close", lambda: None)
 
-    def go(name, steps, seed=0, halt=None, on_episode=None, **options):
+    def go(name, steps, seed=0, halt=None, on_episode=None, compiled=False, **options):
         agent = fresh(short, env, seed, **options)
         train.fit(
             agent, lambda: env, steps, seed, tmp_path / name,
             eval_every=160, eval_episodes=1, progress=False, halt=halt, on_episode=on_episode,
+            compiled=compiled,
         )  # fmt: skip
         return agent
 
@@ -127,15 +128,18 @@ def after(looks):
     return Halt(asked=lambda: next(left, None) is None)
 
 
-# An episode has 11 frames: with room for 20 the ring is overwritten from the second on.
+# An episode has 11 frames: with room for 20 the ring is overwritten from the second on. By another
+# name than "cpu" the device has the copy of the replay that a GPU has.
 @pytest.mark.parametrize("capacity", [500, 20])
-def test_stopped_in_the_middle_of_an_episode_and_resumed(go, tmp_path, capacity):
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])
+def test_stopped_in_the_middle_of_an_episode_and_resumed(go, tmp_path, capacity, device):
     whole = go("whole", 320, replay_capacity=capacity)
-    go("parts", 320, halt=after(32), replay_capacity=capacity)
+    options = {"replay_capacity": capacity, "device": device}
+    go("parts", 320, halt=after(32), **options)
     done = rows(tmp_path / "parts" / saving.CURVE)
     assert [int(row["env_steps"]) for row in done] == [80, 160]
-    go("parts", 320, halt=after(18), replay_capacity=capacity)
-    parts = go("parts", 320, replay_capacity=capacity)
+    go("parts", 320, halt=after(18), **options)
+    parts = go("parts", 320, **options)
     equal(whole, parts, tmp_path)
 
 
@@ -196,6 +200,21 @@ def test_other_settings_are_refused_by_name(go):
     go("run", 80)
     with pytest.raises(ShiftBenchError, match=r"batch.* 2, not 3"):
         go("run", 160, batch=3)
+
+
+def test_another_precision_is_another_training(go):
+    go("run", 80)
+    with pytest.raises(ShiftBenchError, match=r"precision None, not 'bfloat16'"):
+        go("run", 160, precision="bfloat16")
+
+
+def test_where_nothing_can_be_compiled_it_says_so(go, monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "none"),))
+    with pytest.raises(ShiftBenchError, match=r"^--compile: torch cannot compile .*without the"):
+        go("run", 160, compiled=True)
+    go("run", 160)
+    assert float(rows(tmp_path / "run" / saving.CURVE)[-1]["model_loss"]) > 0
 
 
 def test_nan_stops_and_names_the_step(go, monkeypatch, tmp_path):

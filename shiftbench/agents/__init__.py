@@ -36,7 +36,9 @@ AGENTS = Registry(
 )
 
 #: Overrides that become options under their own name, in the order of their flags.
-PLAIN_OVERRIDES = ("finetune_blocks", "encoder_size", "encoder_features", "augment", "size")
+PLAIN_OVERRIDES = (
+    "finetune_blocks", "encoder_size", "encoder_features", "augment", "size", "precision",
+)  # fmt: skip
 OVERRIDES = ("encoder", "encoder_weights", *PLAIN_OVERRIDES)
 
 
@@ -50,6 +52,7 @@ def resolve(
     encoder_features: str | None = None,
     augment: str | None = None,
     size: str | None = None,
+    precision: str | None = None,
 ) -> AgentSpec:
     """Return the named agent with its overrides, which become part of its id.
 
@@ -65,9 +68,11 @@ def resolve(
             `shiftbench.encoders.timm_models`.
         augment: what happens to training frames.
         size: of the agent's networks, one of its algorithm's ``sizes``.
+        precision: of products in its updates, one of its algorithm's ``precisions``.
 
     Raises:
-        ShiftBenchError: an unknown agent, encoder or size, or an override that has no effect.
+        ShiftBenchError: an unknown agent, encoder, size or precision, or an override that has no
+            effect.
     """
     spec = AGENTS.get(name, "--agent")
     if not isinstance(spec, AgentSpec):
@@ -114,14 +119,15 @@ def resolve(
         if spec.encoder == "none":
             raise ShiftBenchError(f"--augment {augment}: agent '{name}' learns from no frames")
         options["augment"] = augment
-    if size is not None:
-        sizes = ALGORITHMS.get(spec.algorithm).sizes
-        if not sizes:
-            raise ShiftBenchError(f"--size {size}: agent '{name}' has one size")
-        if size not in sizes:
-            raise unknown("size", size, sizes, "--size")
-        if size != spec.options.get("size", sizes[0]):
-            options["size"] = size
+    for key, value in (("size", size), ("precision", precision)):
+        if value is not None:
+            choices = getattr(ALGORITHMS.get(spec.algorithm), f"{key}s")
+            if not choices:
+                raise ShiftBenchError(f"--{key} {value}: agent '{name}' has one {key}")
+            if value not in choices:
+                raise unknown(key, value, choices, f"--{key}")
+            if value != spec.options.get(key, choices[0]):
+                options[key] = value
     return msgspec.structs.replace(
         spec,
         encoder=encoder,

@@ -47,6 +47,8 @@ class Agent:
     trainable = True
     #: The names of its sizes, the default first; none where there is nothing to choose.
     sizes: tuple[str, ...] = ()
+    #: The precisions that its updates can be computed in, likewise.
+    precisions: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -99,8 +101,9 @@ class Agent:
             budget: environment steps in total.
             seed: training seed.
             run_dir: folder of the run.
-            options: ``eval_every``, ``cache``, ``progress``, ``halt``, ``on_episode``,
-                ``envs``: as for `shiftbench.train.fit`. What an agent has no use for it may ignore.
+            options: ``eval_every``, ``cache``, ``compiled``, ``progress``, ``halt``,
+                ``on_episode``, ``envs``: as for `shiftbench.train.fit`. What an agent has no use
+                for it may ignore.
         """
         raise ShiftBenchError(f"agent '{self.spec.name}' cannot be trained")
 

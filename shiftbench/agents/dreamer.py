@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,9 @@ from shiftbench import augment, checkpoints, encoders, finetune, seeding
 from shiftbench.agents.acting import DreamerPolicy, Latent
 from shiftbench.agents.base import Agent
 from shiftbench.agents.base_weights import BaseWeights
+from shiftbench.agents.config import PRECISIONS, SIZES, Config, configured
 from shiftbench.agents.exploration import colored_noise
-from shiftbench.agents.networks import (
-    SIZES,
-    ActingModel,
-    Config,
-    configured,
-    images,
-    sample_one_hot,
-)
+from shiftbench.agents.networks import ActingModel, images, sample_one_hot
 from shiftbench.agents.world_model import DreamerModel
 from shiftbench.errors import ShiftBenchError
 
@@ -41,7 +36,7 @@ _ENCODER = "acting.encoder."
 class DreamerAgent(Agent):
     """DreamerV3; see `shiftbench.agents.world_model` and ``docs/dreamer.md``."""
 
-    sizes = tuple(SIZES)
+    sizes, precisions = tuple(SIZES), PRECISIONS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -100,8 +95,9 @@ class DreamerAgent(Agent):
             # So that runs and files from before there was a choice stay equal to this one.
             del agent["augment"]
         config = msgspec.to_builtins(self.config)
-        if self.config.encoder_depth == Config().encoder_depth:
-            del config["encoder_depth"]  # likewise
+        for later in ("encoder_depth", "precision"):  # likewise
+            if config[later] == getattr(Config(), later):
+                del config[later]
         return {
             "agent": agent,
             "task": self.task.name,
@@ -202,6 +198,9 @@ class DreamerAgent(Agent):
             encoder, plan, self.action_dim, self.image_size, self.config, self.task.action_repeat
         ).to(self.device)
         self._acting = self.model.acting
+        if self.config.precision != PRECISIONS[0]:
+            # That norms keep their weights in float32 is meant.
+            warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")
         self.optimizer = DreamerV3Optimizer(self.model.groups(), warmup_steps=self.config.warmup)
         self.new_episodes(1)
 
@@ -255,7 +254,8 @@ class DreamerAgent(Agent):
             embedding = model.encode(frames)
         latent.belief = model.advance(latent.state, latent.belief, latent.action)
         logits = model.posterior_logits(latent.belief, embedding)
-        latent.state = sample_one_hot(logits, self.config.unimix, self.generator)
+        uniform = torch.rand(logits.shape[:-1], generator=self.generator, device=logits.device)
+        latent.state = sample_one_hot(logits, self.config.unimix, uniform)
         mean, std = 0.0, self.config.prefill_std
         if not random:
             features = torch.cat([latent.state, latent.belief], -1)
@@ -264,14 +264,18 @@ class DreamerAgent(Agent):
         latent.action = action
         return {
             "action": action.cpu().numpy(),
-            "state": self._classes(latent.state),
+            "state": self._classes(latent.state).cpu().numpy(),
             "belief": latent.belief.cpu().numpy(),
             **kept,
         }
 
-    def _classes(self, state: Tensor) -> np.ndarray:
+    def _classes(self, state: Tensor) -> Tensor:
         grid = state.unflatten(-1, (self.config.categoricals, self.config.classes))
-        return grid.argmax(-1).to(torch.uint8).cpu().numpy()
+        return grid.argmax(-1).to(torch.uint8)
+
+    def compile(self) -> None:
+        """Compile the losses of updates, after `begin`."""
+        self.model.compile_losses()
 
     def learn(self, replay: Replay, rng: np.random.Generator) -> dict[str, float]:
         """Do one update and return its metrics."""
@@ -279,23 +283,39 @@ class DreamerAgent(Agent):
         if self._updates == 0:
             mean = replay.mean_frame().astype(np.float32) / 255.0
             model.begin_with(torch.from_numpy(mean).movedim(-1, 0))
-        arrays, index = replay.sample(config.batch, config.length, rng)
-        batch = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+        sample, index = replay.sample(config.batch, config.length, rng)
+        batch = {name: tensor.to(self.device) for name, tensor in sample.items()}
         batch["seen"] = augment.apply(batch["pixels"], self.augmentation, self.generator)
+        draws = model.draw(config.batch, config.length, self.generator)
+        # A tensor, since compiled code is made anew for every other number.
+        weight = torch.tensor(model.image_weight(self._updates), device=self.device)
+        if model.compiled:
+            torch.compiler.cudagraph_mark_step_begin()
         self.optimizer.zero_grad()
-        loss, parts, states, beliefs = model.model_loss(batch, self.generator, self._updates)
+        with self._mixed():
+            loss, parts, states, beliefs = model.model_loss(
+                model.embed(batch), batch, draws, weight
+            )
         loss.backward()
         states, beliefs = states.detach(), beliefs.detach()
-        replay.refresh(index, self._classes(states), beliefs.cpu().numpy())
-        replayed = model.replay_value_loss(batch, states, beliefs)
-        actor, critic, behaviour = model.behaviour_losses(
-            states.flatten(0, 1), beliefs.flatten(0, 1), self.generator
-        )
+        replay.refresh(index, self._classes(states), beliefs)
+        with self._mixed():
+            replayed = model.replay_value_loss(batch, states, beliefs)
+            actor, critic, behaviour = model.behaviour_losses(
+                states.flatten(0, 1), beliefs.flatten(0, 1), draws
+            )
         (actor + critic + config.replay_value_weight * replayed).backward()
         self.optimizer.step()
         model.update_slow_critic()
         parts.update(behaviour, model_loss=loss, replay_value_loss=replayed)
-        return {name: float(value.detach()) for name, value in parts.items()}
+        # In one go: each number that is asked for waits for the device.
+        values = torch.stack([value.detach().float() for value in parts.values()]).tolist()
+        return dict(zip(parts, values, strict=True))
+
+    def _mixed(self) -> torch.autocast:
+        """Let matrices be multiplied in the precision of the settings."""
+        kind, reduced = torch.device(self.device).type, self.config.precision != PRECISIONS[0]
+        return torch.autocast(kind, torch.bfloat16, enabled=reduced)
 
     @property
     def _updates(self) -> int:

@@ -10,6 +10,7 @@ Shapes: B sequences of T steps; N = B·T imagined starts; H imagined steps; S th
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +20,27 @@ from torchrl.modules import DreamerV3MLP
 from torchrl.objectives import categorical_kl_terms
 
 from shiftbench import finetune
-from shiftbench.agents.networks import ActingModel, Config, Decoder, TwoHot, sample_one_hot
+from shiftbench.agents.config import Config
+from shiftbench.agents.networks import ActingModel, Decoder, TwoHot, sample_one_hot
 from shiftbench.encoders.base import Encoder
 from shiftbench.encoders.cut import Cut
+
+
+class Draws(NamedTuple):
+    """The random numbers of one update.
+
+    They are drawn before it, so that what is computed from them is a function of tensors, which
+    can be compiled and gives the same whether it is or not.
+    """
+
+    #: Uniform over [0, 1), (B, 1, features): which features are dropped.
+    kept: Tensor
+    #: Uniform over [0, 1), (B, T, categoricals): the posterior's states.
+    states: Tensor
+    #: Normal, (H, N, A): the imagined actions.
+    actions: Tensor
+    #: Uniform over [0, 1), (H, N, categoricals): the imagined states.
+    imagined: Tensor
 
 
 class DreamerModel(nn.Module):
@@ -53,9 +72,11 @@ class DreamerModel(nn.Module):
             config.imagination, max(1, config.imagination_env_steps // action_repeat)
         )
         self.acting = ActingModel(encoder, action_dim, config)
+        #: Whether `compile_losses` was called.
+        self.compiled = False
         #: Both halves of the encoder, where replay brings what the first one gives.
         self.cut: Cut | None = None
-        features = self.acting.features
+        self.embedding, features = encoder.features, self.acting.features
         self.decoder = Decoder(features, image_size, config.decoder_channels)
         #: Frames from the encoder's own features, so that an encoder that begins untrained learns
         #: to see what is small before the latents ask for it.
@@ -73,12 +94,29 @@ class DreamerModel(nn.Module):
         self.slow_critic.load_state_dict(self.critic.state_dict())
         self.slow_critic.requires_grad_(False)
         self.register_buffer("return_range", torch.zeros(2))
+        self.register_buffer("quantiles", torch.tensor([0.05, 0.95]), persistent=False)
 
     def begin_with(self, frame: Tensor) -> None:
         """Make ``frame``, (3, H, W) in [0, 1], that from which decoders predict the difference."""
         for module in self.modules():
             if isinstance(module, Decoder):
                 module.mean.copy_(frame)
+
+    def compile_losses(self) -> None:
+        """Compile each loss as one graph, on CUDA as a CUDA graph: their many steps are small.
+
+        The first update takes as long as compiling does, minutes. Losses are those of the plain
+        path but for the order of additions. Encoders run as they are, whatever they are made of.
+        """
+        self.compiled = True
+        # What an earlier run in this process compiled would count towards torch's limit.
+        torch.compiler.reset()
+        on_cuda = self.return_range.device.type == "cuda"
+        mode = "reduce-overhead" if on_cuda else "default"
+        for name in ("model_loss", "behaviour_losses", "replay_value_loss"):
+            # In place of the method, so that whoever calls it needs not know.
+            loss = torch.compile(getattr(self, name), mode=mode, fullgraph=True, dynamic=False)
+            setattr(self, name, loss)
 
     def groups(self) -> list[dict]:
         """Return optimiser parameter groups: the model and the critic, the actor, the encoder."""
@@ -96,6 +134,17 @@ class DreamerModel(nn.Module):
             groups.append({"params": encoder, "lr": config.learning_rate * factor})
         return groups
 
+    def draw(self, batch: int, length: int, generator: torch.Generator) -> Draws:
+        """Draw what an update of ``batch`` sequences of ``length`` frames needs."""
+        count, shape = self.config.categoricals, (self.horizon, batch * length)
+        options = {"generator": generator, "device": generator.device}
+        return Draws(
+            kept=torch.rand(batch, 1, self.embedding, **options),
+            states=torch.rand(batch, length, count, **options),
+            actions=torch.randn(*shape, self.acting.action_dim, **options),
+            imagined=torch.rand(*shape, count, **options),
+        )
+
     def observe(
         self,
         embedding: Tensor,
@@ -103,7 +152,7 @@ class DreamerModel(nn.Module):
         first: Tensor,
         state: Tensor,
         belief: Tensor,
-        generator: torch.Generator | None,
+        uniform: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Filter sequences of frames.
 
@@ -112,6 +161,7 @@ class DreamerModel(nn.Module):
             action: float32 (B, T, A), the action that led to each frame.
             first: bool (B, T), True for the first frame of an episode.
             state, belief: the latent before the first frame, (B, S) and (B, D).
+            uniform: what states are drawn with, `Draws.states`.
 
         Returns:
             posterior logits (B, T, categoricals, classes), states (B, T, S), beliefs (B, T, D).
@@ -124,7 +174,7 @@ class DreamerModel(nn.Module):
             mask = keep[:, t]
             belief = acting.advance(state * mask, belief * mask, action[:, t] * mask)
             posterior = see(belief, t)
-            state = sample_one_hot(posterior, unimix, generator)
+            state = sample_one_hot(posterior, unimix, uniform[:, t])
             logits.append(posterior)
             states.append(state)
             beliefs.append(belief)
@@ -137,32 +187,47 @@ class DreamerModel(nn.Module):
         share = min(max((updates - start) / max(end - start, 1), 0.0), 1.0)
         return config.first_image_weight ** (1.0 - share) * config.image_weight**share
 
-    def drop(self, embedding: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return (B, T, features) without a share of the features, others for every sequence."""
-        share, shape = self.config.feature_dropout, (len(embedding), 1, embedding.shape[-1])
-        kept = torch.rand(shape, generator=generator, device=embedding.device) >= share
-        return embedding * kept / (1.0 - share)
+    def drop(self, embedding: Tensor, kept: Tensor) -> Tensor:
+        """Return (B, T, features) without a share of the features, others for every sequence.
 
-    def model_loss(
-        self, batch: dict[str, Tensor], generator: torch.Generator | None, updates: int = 0
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
-        """Return the world model's loss, its parts, and the posterior states and beliefs.
+        Args:
+            embedding: float32 (B, T, features).
+            kept: `Draws.kept`.
+        """
+        share = self.config.feature_dropout
+        return embedding * (kept >= share) / (1.0 - share)
+
+    def embed(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return what the encoder gives for a batch, float32 (B, T, features).
 
         Args:
             batch: what `shiftbench.replay.Replay.sample` returns, as tensors, and under ``seen``
                 the frames that the encoder is given, where they are others than ``pixels``, which
                 the decoder predicts.
-            generator: of the sampled latents.
-            updates: how many there have been, for `image_weight`.
+        """
+        if "activations" in batch:
+            return self.acting.embed(batch["activations"], self.cut)
+        return self.acting.encode(batch.get("seen", batch["pixels"]))
+
+    def model_loss(
+        self,
+        embedding: Tensor,
+        batch: dict[str, Tensor],
+        draws: Draws,
+        image_weight: float | Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
+        """Return the world model's loss, its parts, and the posterior states and beliefs.
+
+        Args:
+            embedding: `embed` of the batch.
+            batch: as for `embed`.
+            draws: of this update.
+            image_weight: what `image_weight` gives for it.
         """
         acting, config = self.acting, self.config
-        if "activations" in batch:
-            embedding = acting.embed(batch["activations"], self.cut)
-        else:
-            embedding = acting.encode(batch.get("seen", batch["pixels"]))
         logits, states, beliefs = self.observe(
-            self.drop(embedding, generator),
-            batch["action"], batch["first"], batch["state"], batch["belief"], generator,
+            self.drop(embedding, draws.kept),
+            batch["action"], batch["first"], batch["state"], batch["belief"], draws.states,
         )  # fmt: skip
         features = torch.cat([states, beliefs], -1)
         dynamics, representation = categorical_kl_terms(
@@ -174,7 +239,7 @@ class DreamerModel(nn.Module):
             self.continuation(features).squeeze(-1), 1.0 - batch["terminal"].float()
         )
         loss = (
-            self.image_weight(updates) * image
+            image_weight * image
             + reward
             + continuation
             + config.dynamics_weight * dynamics
@@ -189,13 +254,11 @@ class DreamerModel(nn.Module):
         if self.feature_decoder:
             # Frames that follow each other are alike; half of them teach as much in half the time.
             shown = self.feature_decoder.loss(embedding[:, ::2], batch["pixels"][:, ::2])
-            loss = loss + self.image_weight(updates) * shown
+            loss = loss + image_weight * shown
             parts["feature_image_loss"] = shown
         return loss, parts, states, beliefs
 
-    def imagine(
-        self, state: Tensor, belief: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def imagine(self, state: Tensor, belief: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Roll the actor out in the model from (N, S) and (N, D).
 
         Returns:
@@ -204,17 +267,16 @@ class DreamerModel(nn.Module):
         """
         acting, unimix = self.acting, self.config.unimix
         features, actions = [torch.cat([state, belief], -1)], []
-        for _ in range(self.horizon):
+        for noise, uniform in zip(draws.actions, draws.imagined, strict=True):
             mean, std = acting.action_distribution(features[-1])
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
             actions.append(mean + std * noise)
             belief = acting.advance(state, belief, actions[-1].clamp(-1.0, 1.0))
-            state = sample_one_hot(acting.prior_logits(belief), unimix, generator)
+            state = sample_one_hot(acting.prior_logits(belief), unimix, uniform)
             features.append(torch.cat([state, belief], -1))
         return torch.stack(features), torch.stack(actions)
 
     def behaviour_losses(
-        self, states: Tensor, beliefs: Tensor, generator: torch.Generator | None
+        self, states: Tensor, beliefs: Tensor, draws: Draws
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the actor's and the critic's loss and their parts.
 
@@ -223,10 +285,11 @@ class DreamerModel(nn.Module):
 
         Args:
             states, beliefs: detached posterior latents, (N, S) and (N, D).
+            draws: of this update.
         """
         config = self.config
         with torch.no_grad():
-            features, actions = self.imagine(states, beliefs, generator)
+            features, actions = self.imagine(states, beliefs, draws)
             reward = self.reward.decode(self.reward(features[1:]))
             alive = torch.sigmoid(self.continuation(features).squeeze(-1))
             value = self.critic.decode(self.critic(features))
@@ -285,8 +348,7 @@ class DreamerModel(nn.Module):
 
     def _return_scale(self, returns: Tensor) -> Tensor:
         """Return max(floor, running 5–95 percentile range) (the paper's equation 7)."""
-        quantiles = torch.tensor([0.05, 0.95], device=returns.device)
-        now = torch.quantile(returns.flatten(), quantiles)
+        now = torch.quantile(returns.flatten(), self.quantiles)
         self.return_range.lerp_(now, self.config.return_rate)
         return (self.return_range[1] - self.return_range[0]).clamp_min(self.config.return_floor)
 

@@ -83,6 +83,7 @@ encoder_options = options(
 trained_options = options(
     encoder_options,
     click.option("--augment", help="Training frames: none, shift or photometric."),
+    click.option("--precision", help="Of products in updates: float32 (default) or bfloat16."),
     click.option("--device", default="auto", show_default=True, callback=check_device,
                  help="auto, cpu, cuda, cuda:1 …"),
     click.option("--seed", "seeds", type=SEED, multiple=True, default=(0,),
@@ -94,6 +95,9 @@ agent_options = options(
                  callback=check_feature_cache,
                  help="While training: store what frozen blocks give for a frame, on disk, and of "
                       "that at most so many megabytes in memory. It changes the speed alone."),
+    click.option("--compile", "compiled", is_flag=True,
+                 help="While training: compile updates with torch.compile, on CUDA as graphs. It "
+                      "takes minutes at first, and changes the speed alone."),
     click.option("--envs", type=click.IntRange(1, 256), default=1, show_default=True,
                  help="While training: environments that collect at a time. More than one step in "
                       "processes of their own while the agent learns; a run keeps its number."),

@@ -10,8 +10,8 @@ import pytest
 from learner import filled, learn
 
 from shiftbench.agents import AGENTS, resolve
+from shiftbench.agents.config import SIZES, Config, configured
 from shiftbench.agents.dreamer import DreamerAgent
-from shiftbench.agents.networks import SIZES, Config, configured
 from shiftbench.data import data_dir
 from shiftbench.errors import ShiftBenchError
 

@@ -1,17 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from torchrl.trainers.algorithms.dreamer_v3 import DreamerV3Optimizer
 
 from shiftbench import encoders, finetune
-from shiftbench.agents.networks import (
-    Config,
-    TwoHot,
-    mode_one_hot,
-    sample_one_hot,
-    symexp,
-    symlog,
-)
-from shiftbench.agents.world_model import DreamerModel, lambda_returns, log_slope
+from shiftbench.agents.config import Config
+from shiftbench.agents.networks import TwoHot, mode_one_hot, sample_one_hot, symexp, symlog
+from shiftbench.agents.world_model import Draws, DreamerModel, lambda_returns, log_slope
 
 CONFIG = Config(
     belief=16, hidden=16, categoricals=4, classes=4, units=16, decoder_channels=(8, 8, 8),
@@ -42,6 +37,15 @@ def batch():
     }
 
 
+def draws(model, count=2, length=4, seed=0):
+    return model.draw(count, length, torch.Generator().manual_seed(seed))
+
+
+def model_loss(model, data, updates=0, seed=0):
+    weight = model.image_weight(updates)
+    return model.model_loss(model.embed(data), data, draws(model, seed=seed), weight)
+
+
 def test_symlog_and_two_hot_invert():
     values = torch.tensor([-900.0, -1.0, 0.0, 0.3, 8.0, 1500.0])
     assert torch.allclose(symexp(symlog(values)), values, rtol=1e-4)
@@ -69,7 +73,8 @@ def test_lambda_returns_by_hand():
 def test_samples_follow_the_logits_and_carry_gradients():
     logits = torch.log(torch.tensor([[[0.7, 0.2, 0.1]]])).expand(4000, 1, 3).clone()
     logits.requires_grad_(True)
-    sample = sample_one_hot(logits, 0.0, torch.Generator().manual_seed(0))
+    uniform = torch.rand(4000, 1, generator=torch.Generator().manual_seed(0))
+    sample = sample_one_hot(logits, 0.0, uniform)
     assert torch.allclose(sample.mean(0), torch.tensor([0.7, 0.2, 0.1]), atol=0.03)
     sample[:, 0].sum().backward()
     assert logits.grad.abs().sum() > 0
@@ -77,10 +82,10 @@ def test_samples_follow_the_logits_and_carry_gradients():
 
 
 def test_actor_loss_reaches_the_actor_alone(model):
-    _, _, states, beliefs = model.model_loss(batch(), None)
+    _, _, states, beliefs = model_loss(model, batch())
     model.zero_grad()
     actor, critic, _ = model.behaviour_losses(
-        states.detach().flatten(0, 1), beliefs.detach().flatten(0, 1), None
+        states.detach().flatten(0, 1), beliefs.detach().flatten(0, 1), draws(model)
     )
     actor.backward(retain_graph=True)
     touched = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
@@ -103,10 +108,11 @@ def test_the_actor_learns_what_is_rewarded(model):
     for _ in range(400):
         action = torch.rand(32, 2, 2, generator=generator) * 2 - 1
         reward = 10 * action[..., 0]  # the second dimension is worth nothing
-        _, *latents = model.observe(blind, action, first, latent, latent, generator)
+        drawn = model.draw(32, 2, generator)
+        _, *latents = model.observe(blind, action, first, latent, latent, drawn.states)
         loss = model.reward.loss(model.reward(torch.cat(latents, -1)), reward).mean()
         latents = [part.detach().flatten(0, 1) for part in latents]
-        actor, critic, _ = model.behaviour_losses(*latents, generator)
+        actor, critic, _ = model.behaviour_losses(*latents, drawn)
         optimizer.zero_grad()
         (loss + actor + critic).backward()
         optimizer.step()
@@ -115,14 +121,14 @@ def test_the_actor_learns_what_is_rewarded(model):
 
 
 def test_features_are_dropped_for_whole_sequences(model):
-    embedding = torch.ones(50, 4, 200)
-    found = model.drop(embedding, torch.Generator().manual_seed(0))
+    embedding = torch.ones(50, 4, model.embedding)
+    found = model.drop(embedding, draws(model, 50).kept)
     share = CONFIG.feature_dropout
     assert found.unique().tolist() == pytest.approx([0.0, 1.0 / (1.0 - share)])
     assert found.mean() == pytest.approx(1.0, abs=0.03)
     assert (found == found[:, :1]).all()
     assert not (found[0] == found[1]).all()
-    assert torch.equal(found, model.drop(embedding, torch.Generator().manual_seed(0)))
+    assert torch.equal(found, model.drop(embedding, draws(model, 50).kept))
 
 
 def test_the_bonus_has_the_entropy_and_pulls_means_off_their_bounds(model):
@@ -133,7 +139,7 @@ def test_the_bonus_has_the_entropy_and_pulls_means_off_their_bounds(model):
         last.bias.zero_()
     mean, std = model.acting.action_distribution(torch.cat(latents, -1))
     entropy = torch.distributions.Normal(mean, std).entropy().sum(-1).mean()
-    _, _, parts = model.behaviour_losses(*latents, None)
+    _, _, parts = model.behaviour_losses(*latents, draws(model, 1, 3))
     assert parts["actor_bonus"].item() == pytest.approx(entropy.item())
     for raw in (-20.0, 20.0):
         with torch.no_grad():
@@ -143,7 +149,7 @@ def test_the_bonus_has_the_entropy_and_pulls_means_off_their_bounds(model):
         assert (mean == np.sign(raw)).all()
         mean.sum().backward()
         assert not last.bias.grad[:2].any()
-        _, _, parts = model.behaviour_losses(*latents, None)
+        _, _, parts = model.behaviour_losses(*latents, draws(model, 1, 3))
         parts["actor_bonus"].backward()
         assert torch.allclose(last.bias.grad[:2], torch.full((2,), -2.0 * np.sign(raw)))
 
@@ -175,7 +181,7 @@ def test_first_frames_forget_the_past(model):
             data["first"],
             torch.full((2, 16), start),
             torch.full((2, 16), start),
-            torch.Generator().manual_seed(0),
+            draws(model).states,
         )
         outputs.append(beliefs)
     assert torch.equal(outputs[0][0], outputs[1][0])  # begins with a first frame
@@ -189,7 +195,7 @@ def test_model_loss_falls_on_one_batch(model):
     losses = []
     for _ in range(60):
         optimizer.zero_grad()
-        loss = model.model_loss(data, None)[0]
+        loss = model_loss(model, data)[0]
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -216,14 +222,14 @@ def test_the_image_weight_falls_from_the_one_to_the_other(model):
         [CONFIG.first_image_weight] * 2 + [middle] + [CONFIG.image_weight] * 2
     )
     data = batch()
-    parts = [model.model_loss(data, torch.Generator().manual_seed(0), u) for u in (start, end)]
+    parts = [model_loss(model, data, updates) for updates in (start, end)]
     images = parts[0][1]["image_loss"] + parts[0][1]["feature_image_loss"]
     difference = (weights[0] - weights[3]) * images
     torch.testing.assert_close(parts[0][0] - parts[1][0], difference)
 
 
 def test_an_encoder_from_scratch_learns_from_frames_out_of_its_features(model):
-    parts = model.model_loss(batch(), None)[1]
+    parts = model_loss(model, batch())[1]
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     found = torch.autograd.grad(
         parts["feature_image_loss"], list(parameters.values()), allow_unused=True
@@ -237,7 +243,7 @@ def test_a_pre_trained_encoder_learns_as_the_paper_has_it():
     encoder = encoders.build("synth", pretrained=True)
     model = DreamerModel(encoder, finetune.plan(encoder, "full"), 2, 64, CONFIG, action_repeat=8)
     assert model.feature_decoder is None
-    assert "feature_image_loss" not in model.model_loss(batch(), None)[1]
+    assert "feature_image_loss" not in model_loss(model, batch())[1]
 
 
 def test_decoders_begin_with_the_mean_frame(model):
@@ -263,3 +269,25 @@ def test_posteriors_of_sequences_are_those_of_single_frames(model):
     for t in range(3):
         wanted = acting.posterior_logits(belief, embedding[:, t])
         assert torch.allclose(see(belief, t), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_an_update_makes_no_tensor_on_another_device():
+    """On torch's device without memory, since what is made elsewhere is an error there as well."""
+    with torch.device("meta"):
+        encoder = encoders.build("cnn", pretrained=False)
+        plan = finetune.plan(encoder, "scratch")
+        finetune.apply(encoder, plan)
+        model = DreamerModel(encoder, plan, 2, 64, CONFIG, action_repeat=8)
+        optimizer = DreamerV3Optimizer(model.groups())
+    data = {name: tensor.to("meta") for name, tensor in batch().items()}
+    drawn = Draws(*(tensor.to("meta") for tensor in draws(model)))
+    weight = torch.ones((), device="meta")
+    loss, _, states, beliefs = model.model_loss(model.embed(data), data, drawn, weight)
+    replayed = model.replay_value_loss(data, states.detach(), beliefs.detach())
+    latents = (part.detach().flatten(0, 1) for part in (states, beliefs))
+    actor, critic, _ = model.behaviour_losses(*latents, drawn)
+    (loss + replayed + actor + critic).backward()
+    optimizer.step()
+    model.update_slow_critic()
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        model.model_loss(model.embed(data), batch(), drawn, weight)
