@@ -36,7 +36,7 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from shiftbench import feature_cache, finetune, seeding
+from shiftbench import device_replay, feature_cache, finetune, seeding
 from shiftbench.agents.dreamer import DreamerAgent
 from shiftbench.encoders import TIMM
 from shiftbench.errors import ShiftBenchError
@@ -101,9 +101,7 @@ def begin(spec: AgentSpec, device: str = "cpu") -> DreamerAgent:
 
 def replay_of(agent: DreamerAgent, folder: Path, capacity: int, budget: int | None) -> Replay:
     """Return an empty replay, with the cache where a budget in megabytes is given for it."""
-    config = agent.config
-    shape = (config.belief, config.categoricals, config.classes)
-    replay = Replay(folder, capacity, SIZE, agent.action_dim, *shape)
+    replay = device_replay.make(agent, folder, capacity, capacity)
     if budget is not None:
         cache = feature_cache.make(budget, agent, folder, capacity, capacity, quiet=True)
         if cache is not None:

@@ -25,6 +25,8 @@ class Journal:
     def commit(self, held: int) -> None:
         """Forget everything: what the first ``held`` rows hold now is what counts."""
         self._held = held
+        #: Episodes behind the checkpoint that is being written, which ends with a commit.
+        self.pending: int | None = None
         self._kept: dict[tuple[str, ...], np.ndarray] = {}
         self._pages: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
 

@@ -156,8 +156,8 @@ class Replay:
         # The oldest step has no latent before it that is still held.
         start = rng.integers(oldest + 1, self.count - length + 1, size=batch)
         index = (start[:, None] + np.arange(length)) % self.capacity
-        before = (start - 1) % self.capacity
-        result = {name: self._rows(name, index) for name in self.arrays if name not in LATENT}
+        place, before = self._place(index), self._place((start - 1) % self.capacity)
+        result = {name: self._rows(name, place) for name in self.arrays if name not in LATENT}
         if self.cache is not None:
             result["activations"] = torch.from_numpy(self.cache.read(index))
         classes = self._rows("state", before).long()
@@ -165,9 +165,13 @@ class Replay:
         result["belief"] = self._rows("belief", before).float()
         return result, index
 
-    def _rows(self, name: str, index: np.ndarray) -> Tensor:
-        """Return rows ``index``, int64 of any shape, of an array."""
-        return torch.from_numpy(self.arrays[name][index])
+    def _place(self, index: np.ndarray) -> np.ndarray:
+        """Return an index, int64 of any shape, as `_rows` takes it."""
+        return index
+
+    def _rows(self, name: str, place: np.ndarray) -> Tensor:
+        """Return rows of an array."""
+        return torch.from_numpy(self.arrays[name][place])
 
     def mean_frame(self) -> np.ndarray:
         """Return the mean of at most 1,000 frames held, float64 (H, W, 3) in [0, 255]."""
@@ -179,12 +183,12 @@ class Replay:
 
         Args:
             index: int64 (B, T), rows of the ring.
-            state: int (B, T, categoricals), on any device.
-            belief: float (B, T, D), on any device.
+            state: int (B, T, categoricals), a tensor on any device, or an array.
+            belief: float (B, T, D), likewise.
         """
         self.journal.keep(index, LATENT)
-        self.arrays["state"][index] = state.cpu().numpy()
-        self.arrays["belief"][index] = belief.float().cpu().numpy()
+        self.arrays["state"][index] = torch.as_tensor(state).cpu().numpy()
+        self.arrays["belief"][index] = torch.as_tensor(belief).float().cpu().numpy()
 
     def settle(self) -> None:
         """Put into the files whatever is not there yet, for a checkpoint."""

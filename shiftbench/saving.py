@@ -95,6 +95,7 @@ def checkpoint(
         writer.writerows(rows)
     meta = {**agent.training_meta(), "counters": counters, "curve": rows}
     meta.update(budget=budget, envs=envs)
+    replay.journal.pending = counters["episodes"]
     checkpoints.write(run_dir / TRAINING, agent.training_state(), meta)
     replay.journal.commit(len(replay))
 
@@ -102,7 +103,7 @@ def checkpoint(
 def forget_unsaved(run_dir: Path, replay: Replay) -> None:
     """Give replay back what it held at the last checkpoint, wherever the training was stopped."""
     path = run_dir / TRAINING
-    saved = checkpoints.read_meta(path)["counters"]["replay"] if path.exists() else 0
+    saved = checkpoints.read_meta(path)["counters"]["episodes"] if path.exists() else 0
     # Equal where the stop came after the checkpoint was whole and before this was noted.
-    if saved != replay.count:
+    if saved != replay.journal.pending:
         replay.journal.undo()

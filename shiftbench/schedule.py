@@ -113,7 +113,9 @@ def train(
             old = set_aside(run.folder)
         if old:
             progress.note(f"{run}: the earlier training is now {old}")
-    options = {"eval_every": eval_every, "cache": cache, "compiled": compiled}
+    options = {"eval_every": eval_every, "cache": cache}
+    if compiled:
+        options["compiled"] = True
     tracked = {"tensorboard": tensorboard, "wandb": wandb}
     work = partial(_train, steps=steps, device=device, options=options, envs=envs, tracked=tracked)
     if jobs > 1:

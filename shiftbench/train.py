@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from shiftbench import collect, feature_cache, saving, seeding
+from shiftbench import collect, device_replay, feature_cache, saving, seeding
 from shiftbench.accounting import Clock, memory, naming_compiler, naming_memory
-from shiftbench.device_replay import DeviceReplay
 from shiftbench.evaluate import rollout
 from shiftbench.halt import Halt, Halted
 from shiftbench.replay import Replay
@@ -46,18 +45,20 @@ OnEpisode = Callable[[dict[str, Any]], None]
 
 
 class Learner(Protocol):
-    """What the loop needs of an agent that learns from replay; `DreamerAgent` is one."""
+    """What the loop needs of an agent that learns from replay; `DreamerAgent` is one.
+
+    It may also have ``replay_device``, the torch device that its replay has a copy on, or None, and
+    ``compile()``, which `fit` calls after ``begin`` where it is to compile its updates.
+    """
 
     spec: AgentSpec
     task: Task
     config: Config
     train_steps: int
-    device: str
     image_size: int
     action_dim: int
 
     def begin(self, seed: int) -> None: ...
-    def compile(self) -> None: ...
     def new_episodes(self, count: int) -> None: ...
     def trunk(self) -> Trunk | None: ...
     def activations(self, pixels: np.ndarray) -> np.ndarray: ...
@@ -127,10 +128,9 @@ def fit(
         return
     # An episode of n agent steps has n + 1 frames.
     frames = (math.ceil(budget / task.episode_steps) + count - 1) * (task.agent_steps + 1)
-    with naming_memory(agent, counters):
-        replay = _replay(
-            agent, run_dir / "replay", config.replay_capacity, frames, cache, counters["replay"]
-        )
+    replay = _replay(
+        agent, run_dir / "replay", config.replay_capacity, frames, cache, counters["replay"]
+    )
     rng = seeding.rng(seeding.seed_of("replay", task.name, seed))
     if counters["rng"]:
         rng.bit_generator.state = counters["rng"]
@@ -236,20 +236,8 @@ def _replay(
     quiet: bool = False,
 ) -> Replay:
     """Open a replay of which ``frames`` will be written, with its cache complete."""
-    config = agent.config
     frames = min(frames, capacity)
-    shape = (
-        capacity,
-        agent.image_size,
-        agent.action_dim,
-        config.belief,
-        config.categoricals,
-        config.classes,
-    )
-    if agent.device == "cpu":
-        replay = Replay(folder, *shape, count=count)
-    else:
-        replay = DeviceReplay(folder, *shape, count=count, device=agent.device, rows=frames)
+    replay = device_replay.make(agent, folder, capacity, frames, count)
     others = frames * replay.step_bytes
     stored = feature_cache.make(cache, agent, folder, capacity, frames, others, quiet)
     if stored is not None:

@@ -13,6 +13,7 @@ from shiftbench.envs.pixels import PixelEnv
 from shiftbench.envs.vector import Collector
 from shiftbench.errors import ShiftBenchError
 from shiftbench.halt import Halt
+from shiftbench.replay import LATENT
 from shiftbench.specs import AgentSpec
 
 COUNT = 2
@@ -131,6 +132,19 @@ def test_stopped_in_the_middle_of_a_round_and_resumed(go, tmp_path):
     assert rows(tmp_path / "whole" / saving.CURVE) == rows(tmp_path / "parts" / saving.CURVE)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, parts.model.state_dict()[name]), name
+
+
+def test_what_a_stopped_round_learned_is_undone(go, tmp_path):
+    def latents():
+        folder = tmp_path / "run" / "replay"
+        return {name: (folder / f"{name}.bin").read_bytes() for name in LATENT}
+
+    go("run", 320)
+    before = latents()
+    left = iter(range(8))
+    go("run", 640, halt=Halt(asked=lambda: next(left, None) is None))
+    assert len(rows(tmp_path / "run" / saving.CURVE)) == 2
+    assert latents() == before
 
 
 def test_a_run_keeps_its_number_of_environments(go, tmp_path):

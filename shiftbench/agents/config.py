@@ -61,10 +61,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     prefill_std: float = 2.0
     prefill_env_steps: int = 10_000
     replay_capacity: int = 200_000
-    precision: str = "float32"  # of products in updates, one of `PRECISIONS`
+    precision: str = "float32"  # of layers in updates, one of `PRECISIONS`
 
 
-#: What updates may multiply in: all in the first, or matrices and convolutions in the second.
+#: What updates may compute in: all in the first, or the networks' layers up to their logits in the
+#: second (torch's autocast).
 PRECISIONS = ("float32", "bfloat16")
 
 #: What a size of the agent changes, in the manner of the paper's table of model sizes; the first is

@@ -312,10 +312,16 @@ class DreamerAgent(Agent):
         values = torch.stack([value.detach().float() for value in parts.values()]).tolist()
         return dict(zip(parts, values, strict=True))
 
+    @property
+    def replay_device(self) -> str | None:
+        """The device that replay has a copy on, None for main memory alone."""
+        return None if torch.device(self.device).type == "cpu" else self.device
+
     def _mixed(self) -> torch.autocast:
         """Let matrices be multiplied in the precision of the settings."""
         kind, reduced = torch.device(self.device).type, self.config.precision != PRECISIONS[0]
-        return torch.autocast(kind, torch.bfloat16, enabled=reduced)
+        # Weights that were cast without gradients, as imagining does, must not be kept for losses.
+        return torch.autocast(kind, torch.bfloat16, enabled=reduced, cache_enabled=False)
 
     @property
     def _updates(self) -> int:

@@ -135,8 +135,8 @@ class TwoHot(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (..., F) to logits (..., bins)."""
-        return self.mlp(features)
+        """Map (..., F) to float32 logits (..., bins)."""
+        return self.mlp(features).float()
 
     def decode(self, logits: Tensor) -> Tensor:
         """Return the predicted scalars (...)."""
@@ -261,7 +261,8 @@ class ActingModel(nn.Module):
         return self.feature_norm(cut.head(flat)).reshape(*activations.shape[:-1], -1)
 
     def _grid(self, flat: Tensor) -> Tensor:
-        return flat.unflatten(-1, (self.config.categoricals, self.config.classes))
+        # Where products are in bfloat16, probabilities are not.
+        return flat.float().unflatten(-1, (self.config.categoricals, self.config.classes))
 
     def advance(self, state: Tensor, belief: Tensor, action: Tensor) -> Tensor:
         """Return the next belief (..., D) after ``action`` (..., A) in (state, belief)."""
@@ -300,7 +301,7 @@ class ActingModel(nn.Module):
 
     def actor_outputs(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the tanh makes the actor's mean of, and its standard deviation (..., A)."""
-        mean, std = self.actor(features).chunk(2, -1)
+        mean, std = self.actor(features).float().chunk(2, -1)
         low, high = self.config.min_std, self.config.max_std
         return mean, (high - low) * torch.sigmoid(std + 2.0) + low
 

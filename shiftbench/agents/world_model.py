@@ -206,8 +206,8 @@ class DreamerModel(nn.Module):
                 the decoder predicts.
         """
         if "activations" in batch:
-            return self.acting.embed(batch["activations"], self.cut)
-        return self.acting.encode(batch.get("seen", batch["pixels"]))
+            return self.acting.embed(batch["activations"], self.cut).float()
+        return self.acting.encode(batch.get("seen", batch["pixels"])).float()
 
     def model_loss(
         self,
@@ -236,7 +236,7 @@ class DreamerModel(nn.Module):
         image = self.decoder.loss(features, batch["pixels"])
         reward = self.reward.loss(self.reward(features), batch["reward"]).mean()
         continuation = F.binary_cross_entropy_with_logits(
-            self.continuation(features).squeeze(-1), 1.0 - batch["terminal"].float()
+            self.continuation(features).squeeze(-1).float(), 1.0 - batch["terminal"].float()
         )
         loss = (
             image_weight * image
@@ -291,7 +291,7 @@ class DreamerModel(nn.Module):
         with torch.no_grad():
             features, actions = self.imagine(states, beliefs, draws)
             reward = self.reward.decode(self.reward(features[1:]))
-            alive = torch.sigmoid(self.continuation(features).squeeze(-1))
+            alive = torch.sigmoid(self.continuation(features).squeeze(-1).float())
             value = self.critic.decode(self.critic(features))
             returns = lambda_returns(reward, value, self.discount * alive, config.lmbda)
             weight = torch.cat([torch.ones_like(alive[:1]), self.discount * alive[1:-1]])

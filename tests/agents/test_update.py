@@ -5,7 +5,8 @@ import torch
 from learner import filled, learn, learner
 
 from shiftbench import checkpoints
-from shiftbench.agents import resolve
+from shiftbench.agents import resolve, world_model
+from shiftbench.agents.world_model import lambda_returns
 from shiftbench.errors import ShiftBenchError
 
 
@@ -46,9 +47,33 @@ def test_products_in_bfloat16_have_the_losses_of_float32_nearly(updates):
     agent, found = updates("scratch", precision="bfloat16")
     assert found != wanted
     close(found, wanted, rel=0.02, abs=0.05)
+    # What is learned from is: all that trains has a gradient.
+    trained = dict(agent.model.named_parameters())
+    missing = {name for name, p in trained.items() if p.requires_grad and p.grad is None}
+    assert not missing
     # What is kept is float32: parameters, and the optimiser's moments.
     kept = agent.training_state()
     assert {t.dtype for name, t in kept.items() if name != "generator"} == {torch.float32}
+
+
+def test_probabilities_and_the_discount_are_not_rounded(updates, monkeypatch):
+    found = []
+
+    def watched(reward, value, discount, lmbda):
+        found.append(discount)
+        assert reward.dtype == value.dtype == torch.float32
+        return lambda_returns(reward, value, discount, lmbda)
+
+    monkeypatch.setattr(world_model, "lambda_returns", watched)
+    agent, _ = updates("scratch", precision="bfloat16")
+    assert {discount.dtype for discount in found} == {torch.float32}
+    with torch.no_grad():  # nothing ends
+        agent.model.continuation.model[-1].bias.fill_(100.0)
+    states, beliefs = torch.zeros(3, 16), torch.zeros(3, 16)
+    with agent._mixed():
+        draws = agent.model.draw(1, 3, torch.Generator())
+        agent.model.behaviour_losses(states, beliefs, draws)
+    assert (found[-1] == torch.tensor(agent.model.discount)).all()
 
 
 def test_the_precision_is_part_of_the_agent(updates, tmp_path):
