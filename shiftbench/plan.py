@@ -123,9 +123,11 @@ def find_checkpoint(run: Run, given: Path | None) -> Path | None:
         f"checkpoints/{run.task.name}-v{run.task.version}/"
         f"{results.file_name(run.agent.id)}/seed-{run.seed}.safetensors"
     )
-    # A checkpoint belongs to a task, not to the suite that it was published with.
+    # A checkpoint belongs to a task, not to the suite that it was published with. Policies of other
+    # folders, which are no suites, are kept for their rows alone.
     shipped = sorted(
-        data_dir("results").glob(f"*/{name}"), key=lambda p: (run.suite.id not in p.parts, p)
+        data_dir("results").glob(f"*-v[0-9]*/{name}"),
+        key=lambda p: (run.suite.id not in p.parts, p),
     )
     for path in (run.folder / POLICY, *shipped):
         if path.is_file():

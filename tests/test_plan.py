@@ -77,6 +77,8 @@ def test_a_checkpoint_is_the_one_given_then_ones_own_then_the_shipped(
     shipped.mkdir()
     assert plan.find_checkpoint(run, None) is None
     name = "checkpoints/cartpole_balance-v1/scratch/seed-0.safetensors"
+    policy(shipped / "a-pilot" / name)  # of no suite: kept for its rows
+    assert plan.find_checkpoint(run, None) is None
     other = policy(shipped / "a-suite-v1" / name)
     assert plan.find_checkpoint(run, None) == other
     published = policy(shipped / mini.id / name)
