@@ -74,7 +74,7 @@ class Act(nn.Module):
     def __init__(self, acting: ActingModel) -> None:
         super().__init__()
         self.net, config = acting.actor, acting.config
-        self.low, self.high = config.min_std, config.max_std
+        self.low, self.high = acting.least_std, config.max_std
 
     def forward(self, state: Tensor, belief: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = self.net(state, belief).chunk(2, -1)

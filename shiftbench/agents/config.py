@@ -49,7 +49,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     slow_rate: float = 0.1
     replay_value_weight: float = 1.0
     return_rate: float = 0.01  # the paper's
+    first_min_std: float = 1.0
     min_std: float = 0.1  # the paper's
+    min_std_updates: int = 6250  # from the one to the other; after 50,000 environment steps
     max_std: float = 2.0  # of actions that environments cut to [-1, 1]
     bins: int = 127
     bin_limit: float = 8.0

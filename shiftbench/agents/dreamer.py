@@ -307,6 +307,7 @@ class DreamerAgent(Agent):
         (actor + critic + config.replay_value_weight * replayed).backward()
         self.optimizer.step()
         model.update_slow_critic()
+        model.narrow(self._updates)
         parts.update(behaviour, model_loss=loss, replay_value_loss=replayed)
         # In one go: each number that is asked for waits for the device.
         values = torch.stack([value.detach().float() for value in parts.values()]).tolist()
@@ -363,6 +364,7 @@ class DreamerAgent(Agent):
                 _, index, key = name.split(".")
                 state["state"].setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(state)
+        self.model.narrow(self._updates)
         self.generator.set_state(tensors["generator"].cpu())
         self.train_steps = int(meta["train_steps"])
 

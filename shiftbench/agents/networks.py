@@ -236,6 +236,8 @@ class ActingModel(nn.Module):
             num_cells=config.units,
             outscale=0.01,
         )
+        #: The smallest deviation of an action, more than ``min_std`` while learning is young.
+        self.register_buffer("least_std", torch.tensor(config.min_std), persistent=False)
 
     @property
     def features(self) -> int:
@@ -302,13 +304,14 @@ class ActingModel(nn.Module):
     def actor_outputs(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the tanh makes the actor's mean of, and its standard deviation (..., A)."""
         mean, std = self.actor(features).float().chunk(2, -1)
-        low, high = self.config.min_std, self.config.max_std
+        low, high = self.least_std, self.config.max_std
         return mean, (high - low) * torch.sigmoid(std + 2.0) + low
 
     def action_distribution(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (..., A) of the actor's normal distribution.
 
-        The mean lies in (-1, 1), the deviation in [min_std, max_std] (the paper's continuous head).
+        The mean lies in (-1, 1), the deviation in [least_std, max_std] (the paper's continuous
+        head, whose smallest deviation does not change).
         """
         mean, std = self.actor_outputs(features)
         return mean.tanh(), std

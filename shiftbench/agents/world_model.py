@@ -93,6 +93,7 @@ class DreamerModel(nn.Module):
         self.slow_critic = TwoHot(features, config)
         self.slow_critic.load_state_dict(self.critic.state_dict())
         self.slow_critic.requires_grad_(False)
+        self.narrow(0)
         self.register_buffer("return_range", torch.zeros(2))
         self.register_buffer("quantiles", torch.tensor([0.05, 0.95]), persistent=False)
 
@@ -186,6 +187,13 @@ class DreamerModel(nn.Module):
         start, end = config.image_weight_updates
         share = min(max((updates - start) / max(end - start, 1), 0.0), 1.0)
         return config.first_image_weight ** (1.0 - share) * config.image_weight**share
+
+    def narrow(self, updates: int) -> None:
+        """Make the smallest deviation of actions that of so many updates; it falls linearly."""
+        config = self.config
+        share = min(updates / config.min_std_updates, 1.0)
+        # In place, since compiled code looks at this tensor.
+        self.acting.least_std.fill_(config.first_min_std * (1 - share) + config.min_std * share)
 
     def drop(self, embedding: Tensor, kept: Tensor) -> Tensor:
         """Return (B, T, features) without a share of the features, others for every sequence.

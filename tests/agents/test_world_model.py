@@ -291,3 +291,20 @@ def test_an_update_makes_no_tensor_on_another_device():
     model.update_slow_critic()
     with pytest.raises((RuntimeError, NotImplementedError)):
         model.model_loss(model.embed(data), batch(), drawn, weight)
+
+
+def test_the_smallest_deviation_falls_from_the_one_to_the_other(model):
+    last = model.acting.actor.model[-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.fill_(-100.0)  # as small a deviation as the actor can have
+    over = CONFIG.min_std_updates
+    found = []
+    for updates in (0, over // 2, over, 10 * over):
+        model.narrow(updates)
+        found.append(model.acting.action_distribution(torch.zeros(1, 32))[1])
+    first, least = CONFIG.first_min_std, CONFIG.min_std
+    expected = torch.tensor([first, (first + least) / 2, least, least])
+    assert torch.allclose(torch.cat(found), expected[:, None].expand(4, 2))
+    # It is no part of what files hold.
+    assert not [name for name in model.state_dict() if "least_std" in name]
