@@ -1,7 +1,8 @@
 """The command line: parse, call, print. Everything heavy is imported inside the commands.
 
 Data goes to stdout, progress and notes to stderr. Exit codes: 0 done, 1 a check failed, 2 bad input
-or environment, 3 a check could not be made, 4 the time of --max-minutes was over, 130 interrupted.
+or environment, 3 a check could not be made, 4 the time of --max-minutes was over, 130 stopped by
+Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""When work must stop: the time is over, Ctrl-C, or the process that started it says so."""
+"""When work must stop: the time is over, a signal, or the process that started it says so.
+
+The signals are SIGINT, which is Ctrl-C, and SIGTERM, which is how a cluster's scheduler takes a
+machine back. Both do the same.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +14,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_pressed = threading.Event()
+#: What is heard, and who has it before anybody asks for it.
+_SIGNALS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+_asked = threading.Event()
 
 
 @contextmanager
 def hearing() -> Iterator[None]:
-    """Remember Ctrl-C for `Halt`, besides raising KeyboardInterrupt where it strikes.
+    """Remember a signal to stop for `Halt`, besides raising KeyboardInterrupt where it strikes.
 
     Python prints and forgets an exception that strikes in a destructor or another callback, and
-    the work would go on. Where somebody else has the signal, or it is ignored, it stays so.
+    the work would go on. Where somebody else has a signal, or it is ignored, it stays so.
     """
 
-    def press(number: int, frame: FrameType | None) -> None:
-        _pressed.set()
-        signal.default_int_handler(number, frame)
+    def hear(number: int, frame: FrameType | None) -> None:
+        _asked.set()
+        raise KeyboardInterrupt
 
-    _pressed.clear()
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if ours:
-        signal.signal(signal.SIGINT, press)
+    _asked.clear()
+    ours = {number: was for number, was in _SIGNALS.items() if signal.getsignal(number) is was}
+    if threading.current_thread() is not threading.main_thread():
+        ours = {}
+    for number in ours:
+        signal.signal(number, hear)
     try:
         yield
     finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        _pressed.clear()
+        for number, was in ours.items():
+            signal.signal(number, was)
+        _asked.clear()
 
 
 class Halted(Exception):
@@ -69,9 +75,9 @@ class Halt:
         """Whether work that takes so many seconds would end in time.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C was pressed, and was not heard where it struck.
+            KeyboardInterrupt: a signal asked to stop, and was not heard where it struck.
         """
-        if _pressed.is_set():
+        if _asked.is_set():
             raise KeyboardInterrupt
         return self.end - time.monotonic() > seconds and not self.asked()
 
@@ -86,12 +92,21 @@ class Halt:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Block Ctrl-C; a process that is started meanwhile never hears it."""
+    """Block the signals; a process that is started meanwhile never hears them.
+
+    It is told to stop by the process that started it, or killed.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore() -> None:
+    """Ignore the signals from now on, also where they could not be blocked (`deaf`)."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

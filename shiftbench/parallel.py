@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from shiftbench import progress
 from shiftbench.errors import ShiftBenchError
-from shiftbench.halt import Halt, Halted, deaf
+from shiftbench.halt import Halt, Halted, deaf, ignore
 
 #: What a process does: takes one item, when to stop, and what sends a message to `each`.
 Work = Callable[[Any, Halt, Callable[[Any], None]], None]
@@ -69,7 +68,7 @@ def each(
                 progress.note("Stopping: every run ends after the step it is at.")
     except BaseException:
         for _, process in alive.values():
-            process.terminate()
+            process.kill()
         raise
     finally:
         for _, process in alive.values():
@@ -110,7 +109,7 @@ def _child(
 ) -> None:
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked
+    ignore()
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
     parent = multiprocessing.parent_process()
     halt = Halt(asked=lambda: stop.is_set() or not parent.is_alive())

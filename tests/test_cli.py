@@ -190,22 +190,27 @@ def test_train_as_json_then_run_from_where_it_lies(call, mine, tmp_path, tiny):
 
 
 def start(*arguments: str, plugins: str = "") -> subprocess.Popen:
+    """Start the command in a process group of its own, as a shell or a scheduler does."""
     return subprocess.Popen(
         [COMMAND, *arguments],
         env={**os.environ, "PYTHONPATH": plugins},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=True,
     )
 
 
 def stop_when(
-    process: subprocess.Popen, ready: Callable[[], object], how: signal.Signals
+    process: subprocess.Popen,
+    ready: Callable[[], object],
+    how: signal.Signals,
+    send: Callable[[int, signal.Signals], None] = os.kill,
 ) -> tuple[int, str]:
     """Send a signal as soon as ``ready()`` is true; return the exit code and stderr."""
     end = time.monotonic() + 300
     while not ready() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.005)
-    process.send_signal(how)
+    send(process.pid, how)
     _, err = process.communicate(timeout=300)
     return process.returncode, err.decode()
 
@@ -231,24 +236,48 @@ def test_a_stopped_run_keeps_its_cells_and_goes_on(call, mine, tmp_path, how, co
     assert [r["return"] for r in rows(out)] == [r["return"] for r in rows(tmp_path / "whole")]
 
 
-def test_a_stopped_training_goes_on(call, mine, tmp_path, tiny):
+def small_agent(tmp_path: Path, tiny: str) -> str:
+    """Install the agent ``tiny`` for another process; return the folder that finds it."""
     spec = (
         f"from shiftbench.specs import AgentSpec\nSPEC = AgentSpec(**{asdict(AGENTS.get(tiny))})\n"
     )
     package(tmp_path, "small-agent", f"[shiftbench.agents]\n{tiny} = small:SPEC\n", small=spec)
+    return str(tmp_path)
+
+
+def trained(folder: Path) -> list[int]:
+    """Return the environment steps in the curve of a training."""
+    with (folder / "curve.csv").open(newline="") as file:
+        return [int(row["env_steps"]) for row in csv.DictReader(file)]
+
+
+def test_a_stopped_training_goes_on(call, mine, tmp_path, tiny):
+    plugins = small_agent(tmp_path, tiny)
     folder = tmp_path / "runs/train/my_task-v1" / file_name(AGENTS.get(tiny).id) / "seed-0"
     arguments = ("train", "--agent", tiny, *mine, "--steps")
     state = folder / "training.safetensors"
-    process = start(*arguments, "100000", plugins=str(tmp_path))
+    process = start(*arguments, "100000", plugins=plugins)
     got, err = stop_when(process, state.exists, signal.SIGINT)
     assert (got, err.splitlines()[-1][:7]) == (130, "Stopped"), err
-    with (folder / "curve.csv").open() as file:
-        done = int(list(csv.DictReader(file))[-1]["env_steps"])
+    done = trained(folder)[-1]
     assert 100 <= done < 5000
     assert call(*arguments, str(done + 100)).code == 0
-    with (folder / "curve.csv").open() as file:
-        steps = [int(row["env_steps"]) for row in csv.DictReader(file)]
-    assert steps == list(range(100, done + 101, 100))
+    assert trained(folder) == list(range(100, done + 101, 100))
+
+
+def test_a_scheduler_that_ends_every_process_loses_nothing(mine, tmp_path, tiny):
+    plugins = small_agent(tmp_path, tiny)
+    agent = tmp_path / "runs/train/my_task-v1" / file_name(AGENTS.get(tiny).id)
+    arguments = ("train", "--agent", tiny, *mine, "--seed", "0", "--seed", "1", "--jobs", "2")
+    process = start(*arguments, "--envs", "2", "--steps", "100000", plugins=plugins)
+
+    def both() -> bool:
+        return all((agent / f"seed-{seed}/curve.csv").exists() for seed in (0, 1))
+
+    got, err = stop_when(process, both, signal.SIGTERM, os.killpg)
+    assert (got, err.splitlines()[-1][:7]) == (130, "Stopped"), err
+    assert "Traceback" not in err
+    assert all((agent / f"seed-{seed}/training.safetensors").exists() for seed in (0, 1))
 
 
 def test_run_goes_on_with_a_training_that_was_stopped(call, mine, tmp_path, tiny):

@@ -6,37 +6,44 @@ import pytest
 
 from shiftbench.halt import Halt, Halted, hearing
 
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
-class Presses:
-    """Presses Ctrl-C where Python swallows the exception."""
+
+class Signals:
+    """Sends a signal where Python swallows the exception."""
+
+    def __init__(self, number):
+        self.number = number
 
     def __del__(self):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), self.number)
         for _ in range(1000):  # the handler runs between two instructions in here
             pass
 
 
-def test_ctrl_c_is_heard_where_its_exception_is_swallowed(monkeypatch):
+@SIGNALS
+def test_a_signal_is_heard_where_its_exception_is_swallowed(monkeypatch, number):
     swallowed = []
     monkeypatch.setattr(sys, "unraisablehook", lambda fault: swallowed.append(fault.exc_type))
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     halt = Halt()
     with hearing():
-        Presses()
+        Signals(number)
         assert swallowed == [KeyboardInterrupt]
         with pytest.raises(KeyboardInterrupt):
             halt.check()
     halt.check()
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
 
 
-def test_ctrl_c_stays_ignored_where_it_is():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@SIGNALS
+def test_a_signal_stays_ignored_where_it_is(number):
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with hearing():
-            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
 
 
 def test_the_clock_stops_work():

@@ -16,12 +16,12 @@ import contextlib
 import multiprocessing
 import os
 import pickle
-import signal
 import traceback
 from collections.abc import Callable, Sequence
 from ctypes import Array
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from typing import Any
 
 import gymnasium
@@ -31,7 +31,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from shiftbench.envs.gym import ShiftEnv
 from shiftbench.errors import ShiftBenchError
-from shiftbench.halt import deaf
+from shiftbench.halt import deaf, ignore
 from shiftbench.specs import Task
 
 
@@ -60,6 +60,8 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     ) -> None:
         self.processes: list[multiprocessing.Process] = []
         self.pipes: list[Connection] = []
+        # Also when this is forgotten, or Python ends: its own way to end processes is SIGTERM.
+        self._end = Finalize(self, _end, (self.processes, self.pipes), exitpriority=0)
         self._waiting = ""
         self._copy = copy
         env = makers[0]()
@@ -161,18 +163,9 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         """End the processes, whatever they are at.
 
         A Ctrl-C may strike when part of a step was asked for, or part of its answers read, so
-        nothing is said and nothing waited for. They hold nothing that their end does not free.
+        nothing is said and nothing waited for.
         """
-        for process in self.processes:
-            process.terminate()
-        for process, pipe in zip(self.processes, self.pipes, strict=True):
-            process.join()
-            pipe.close()
-
-    def __del__(self) -> None:
-        """End the processes that nobody closed."""
-        if not self.closed:
-            self.close()
+        self._end()
 
     def _ask(self, name: str, arguments: list[dict[str, Any]]) -> None:
         if self.closed:
@@ -313,6 +306,16 @@ class Collector:
         self._envs.close()
 
 
+def _end(processes: list[multiprocessing.Process], pipes: list[Connection]) -> None:
+    """End processes that hold nothing which their end does not free."""
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+    for pipe in pipes:
+        pipe.close()
+
+
 def _serve(
     pipe: Connection,
     makers: Sequence[Callable[[], gymnasium.Env]],
@@ -323,8 +326,8 @@ def _serve(
 ) -> None:
     """Make environments and do with them what is asked through ``pipe``, until it is shut."""
     # Ctrl-C reaches every process of a terminal. Only the one that called `make_vec` answers it,
-    # and takes these with it. Where it could be blocked, it was so before this.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # and takes these with it.
+    ignore()
     frames = np.frombuffer(memory, np.uint8).reshape(shape)[share]
 
     def answer(name: str, given: dict[str, Any]) -> Any:
