@@ -46,14 +46,28 @@ class Guard:
         self._before = now
         if now == before:
             return ""
-        names = ("", *self._arrays, *(f"opt.{name}" for name in self._options))
-        changed = next(n for n, a, b in zip(names, before, now, strict=False) if a != b)
-        return f"'{changed}' of the physics' model" if changed else "the state of the physics"
+        if now[0] != before[0]:
+            return "the state of the physics"
+        name = self._changed(before[1], now[1])
+        return f"'{name}' of the physics' model"
 
     def _now(self, model: bool) -> tuple[bytes, ...]:
         mujoco.mj_getState(self._model, self._data, self._state, _STATE)
         state = self._state.tobytes()
-        if not model:
-            return (state,)
-        options = (np.asarray(getattr(self._model.opt, name)).tobytes() for name in self._options)
-        return (state, *(array.tobytes() for array in self._arrays.values()), *options)
+        return (state, b"".join(self._read().values())) if model else (state,)
+
+    def _read(self) -> dict[str, np.ndarray]:
+        """Return everything of the model that the physics reads, under its names."""
+        options = self._model.opt
+        return self._arrays | {
+            f"opt.{name}": np.asarray(getattr(options, name)) for name in self._options
+        }
+
+    def _changed(self, before: bytes, now: bytes) -> str:
+        """Return the name of the first thing of the model in which two readings differ."""
+        end = 0
+        for name, array in self._read().items():
+            start, end = end, end + array.nbytes
+            if before[start:end] != now[start:end]:
+                return name
+        raise AssertionError("the readings are equal")
