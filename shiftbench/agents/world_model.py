@@ -93,9 +93,9 @@ class DreamerModel(nn.Module):
         self.slow_critic = TwoHot(features, config)
         self.slow_critic.load_state_dict(self.critic.state_dict())
         self.slow_critic.requires_grad_(False)
+        self.narrow(0)
         self.register_buffer("return_range", torch.zeros(2))
         self.register_buffer("quantiles", torch.tensor([0.05, 0.95]), persistent=False)
-        self.narrow(0)
 
     def begin_with(self, frame: Tensor) -> None:
         """Make ``frame``, (3, H, W) in [0, 1], that from which decoders predict the difference."""
@@ -188,19 +188,12 @@ class DreamerModel(nn.Module):
         share = min(max((updates - start) / max(end - start, 1), 0.0), 1.0)
         return config.first_image_weight ** (1.0 - share) * config.image_weight**share
 
-    @torch.no_grad()
     def narrow(self, updates: int) -> None:
-        """Set the smallest deviation of actions, as it is after so many updates.
-
-        It falls linearly, and sooner where returns differ by more than the least that they are
-        divided by: the more there is to lose, the less is tried.
-        """
+        """Make the smallest deviation of actions that of so many updates; it falls linearly."""
         config = self.config
         share = min(updates / config.min_std_updates, 1.0)
-        most = config.first_min_std * (1 - share) + config.min_std * share
-        tried = config.first_min_std * config.return_floor / self._return_scale()
         # In place, since compiled code looks at this tensor.
-        self.acting.least_std.copy_(tried.clamp(config.min_std, most))
+        self.acting.least_std.fill_(config.first_min_std * (1 - share) + config.min_std * share)
 
     def drop(self, embedding: Tensor, kept: Tensor) -> Tensor:
         """Return (B, T, features) without a share of the features, others for every sequence.
@@ -311,9 +304,7 @@ class DreamerModel(nn.Module):
             returns = lambda_returns(reward, value, self.discount * alive, config.lmbda)
             weight = torch.cat([torch.ones_like(alive[:1]), self.discount * alive[1:-1]])
             weight = weight.cumprod(0)
-            now = torch.quantile(returns.flatten(), self.quantiles)
-            self.return_range.lerp_(now, config.return_rate)
-            scale = self._return_scale()
+            scale = self._return_scale(returns)
             advantage = (returns - value[:-1]) / scale
             past = features[:-1]
             slow = self.slow_critic.decode(self.slow_critic(past))
@@ -363,10 +354,11 @@ class DreamerModel(nn.Module):
             weight = (~batch["first"][:, 1:]).float()
         return (weight * self.critic.loss(logits[:, :-1], target)).mean()
 
-    def _return_scale(self) -> Tensor:
+    def _return_scale(self, returns: Tensor) -> Tensor:
         """Return max(floor, running 5–95 percentile range) (the paper's equation 7)."""
-        low, high = self.return_range
-        return (high - low).clamp_min(self.config.return_floor)
+        now = torch.quantile(returns.flatten(), self.quantiles)
+        self.return_range.lerp_(now, self.config.return_rate)
+        return (self.return_range[1] - self.return_range[0]).clamp_min(self.config.return_floor)
 
     @torch.no_grad()
     def update_slow_critic(self) -> None:
