@@ -13,19 +13,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-import mujoco
 import numpy as np
 
 from shiftbench.shifts import patterns, pictures
 from shiftbench.shifts.base import GradedFamily
 from shiftbench.shifts.sky import put
+from shiftbench.shifts.surfaces import mean
 
 if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
     from shiftbench.specs import Shift
-
-#: Types of geoms that are floors and walls: planes and terrain.
-GROUND = (int(mujoco.mjtGeom.mjGEOM_PLANE), int(mujoco.mjtGeom.mjGEOM_HFIELD))
 
 #: Darkest and lightest luma of the picture's palette, and its saturation. Bodies of dm_control are
 #: mostly lighter than this when lit, so that they stay visible. Ours.
@@ -33,6 +30,9 @@ LUMA, SATURATION = (0.15, 0.4), 1.0
 
 #: How much a second pattern darkens the first at most, like shade on a wall. Ours.
 SHADE = 0.3
+
+#: Steps of that shade: two grey levels each, at most.
+SHADES = 16
 
 #: Mean luma that a user's picture is darkened to, if it is lighter, for the same reason. Ours.
 OWN_LUMA = 0.3
@@ -69,9 +69,10 @@ class Background(GradedFamily):
         velocity = numbers.speed * size * np.array([np.sin(heading), np.cos(heading)])
         if self._folder:
             clips = pictures.load(self._folder, size)
-            self._picture: Picture = Clip(clips[rng.integers(len(clips))], velocity, rng)
+            clip = clips[rng.integers(len(clips))]
+            self._picture: Picture = Clip(clip, velocity, numbers.opacity, rng)
         else:
-            self._picture = Pattern(size, velocity, rng)
+            self._picture = Pattern(size, velocity, numbers.opacity, rng)
         self._opacity, self._floor = numbers.opacity, numbers.floor
         self._scene, self._first = scene, True
 
@@ -88,15 +89,19 @@ class Background(GradedFamily):
             _mix(rgb, picture, self._opacity, sky)
             if self._floor:
                 ground = self._scene.ground(depth)
-                _mix(rgb, picture, self._opacity * self._floor, ground)
+                part = (picture * np.float32(self._floor)).astype(np.uint8)
+                _mix(rgb, part, self._opacity * self._floor, ground)
         return rgb
 
 
 def _mix(rgb: np.ndarray, picture: np.ndarray, opacity: float, where: np.ndarray) -> None:
-    """Mix a picture into an image in place: both uint8 (H, W, 3), where bool (H, W)."""
+    """Mix a picture, already times its opacity, into an image in place.
+
+    Both are uint8 (H, W, 3), where bool (H, W).
+    """
     # Both parts are rounded down, so that their sum cannot exceed 255.
     mixture = (rgb * np.float32(1 - opacity)).astype(np.uint8)
-    mixture += (picture * np.float32(opacity)).astype(np.uint8)
+    mixture += picture
     put(rgb, mixture, where)
 
 
@@ -104,7 +109,7 @@ class Picture(Protocol):
     """What stands behind."""
 
     def at(self, t: int) -> np.ndarray:
-        """Return it at agent step ``t``: uint8 (S, S, 3)."""
+        """Return it at agent step ``t``, times its opacity: uint8 (S, S, 3)."""
 
 
 class Pattern:
@@ -113,17 +118,20 @@ class Pattern:
     Args:
         size: side of the picture in pixels.
         velocity: float (2,), pixels down and across an agent step of the first layer.
+        opacity: in [0, 1].
         rng: draws kinds, colours and places.
     """
 
-    def __init__(self, size: int, velocity: np.ndarray, rng: np.random.Generator) -> None:
-        colours = patterns.palette(rng, LUMA, saturation=SATURATION)
-        base = patterns.colour(patterns.enlarged(patterns.field(rng, size)), colours)
-        shade = 1 - SHADE * patterns.enlarged(patterns.field(rng, size))
-        self._layers = [
-            _Window(base, velocity),
-            _Window(np.repeat((255 * shade).astype(np.uint16)[..., None], 3, 2), -velocity[::-1]),
-        ]
+    def __init__(
+        self, size: int, velocity: np.ndarray, opacity: float, rng: np.random.Generator
+    ) -> None:
+        (colours,) = patterns.palettes(rng, [LUMA], saturation=SATURATION)
+        shade = 1 - SHADE * (np.arange(SHADES) / (SHADES - 1))
+        # The colour at step b of the palette and step s of the shade, at 256 s + b.
+        ramps = 255 * opacity * shade[:, None, None] * patterns.ramps(colours)
+        self._ramp = ramps.astype(np.uint8).reshape(-1, 3)
+        base, shade = (patterns.field(rng, 2 * size, enlarge=True) for _ in range(2))
+        self._layers = [_Window(base, velocity), _Window(shade, -velocity[::-1])]
         self._size, self._still = size, not velocity.any()
         self._first = self._draw(0)
 
@@ -132,7 +140,9 @@ class Pattern:
 
     def _draw(self, t: int) -> np.ndarray:
         base, shade = (layer.at(t, self._size) for layer in self._layers)
-        return ((base * shade) >> 8).astype(np.uint8)
+        # SHADES is 16: the upper four of the shade's eight bits are its step, here in their place.
+        steps = (shade & 0xF0).astype(np.uint16) << 4
+        return patterns.painted(steps | base, self._ramp)
 
 
 class Clip:
@@ -141,14 +151,17 @@ class Clip:
     Args:
         frames: uint8 (T, S, S, 3).
         velocity: float (2,), pixels down and across an agent step.
+        opacity: in [0, 1].
         rng: draws the first frame.
     """
 
-    def __init__(self, frames: np.ndarray, velocity: np.ndarray, rng: np.random.Generator) -> None:
+    def __init__(
+        self, frames: np.ndarray, velocity: np.ndarray, opacity: float, rng: np.random.Generator
+    ) -> None:
         self._frames, self._plays = frames, bool(velocity.any())
         self._start = int(rng.integers(len(frames)))
-        luma = float((frames[self._start].mean((0, 1)) / 255) @ patterns.LUMA)
-        self._dim = np.float32(min(1.0, OWN_LUMA / max(luma, 1e-6)))
+        luma = float((mean(frames[self._start]) / 255) @ patterns.LUMA)
+        self._share = np.float32(opacity * min(1.0, OWN_LUMA / max(luma, 1e-6)))
         self._window = None
         if len(frames) == 1:
             right = np.concatenate([frames[0], frames[0][:, ::-1]], 1)
@@ -161,17 +174,19 @@ class Clip:
             last = len(self._frames) - 1
             there = (self._start + t * self._plays) % (2 * last)
             frame = self._frames[min(there, 2 * last - there)]
-        return (frame * self._dim).astype(np.uint8)
+        return (frame * self._share).astype(np.uint8)
 
 
 class _Window:
-    """A frame's view of a larger picture that repeats: (N, N, 3) of any type."""
+    """A frame's view of a larger picture that repeats: (N, N, ...) of any type."""
 
     def __init__(self, picture: np.ndarray, velocity: np.ndarray) -> None:
-        self._picture = np.tile(picture, (2, 2, 1))
-        self._velocity = velocity
+        self._picture, self._velocity = picture, velocity
+        if velocity.any():
+            self._picture = np.concatenate([picture, picture])
+            self._picture = np.concatenate([self._picture, self._picture], 1)
 
     def at(self, t: int, size: int) -> np.ndarray:
-        """Return what is seen at agent step ``t``: (size, size, 3), a view."""
+        """Return what is seen at agent step ``t``: (size, size, ...), a view."""
         y, x = (self._velocity * t % (len(self._picture) // 2)).astype(int)
         return self._picture[y : y + size, x : x + size]

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import mujoco
 import numpy as np
 
-from shiftbench.shifts.base import GradedFamily, both_ways
-from shiftbench.shifts.texture import solid_geoms
+from shiftbench.shifts.base import GradedFamily, both_ways, signs
 
 if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
@@ -70,7 +69,7 @@ class Camera(GradedFamily):
         if start[1] * self._range[1] < self._lowest:  # a camera under the floor sees nothing
             self._phase[1] *= -1
         self._offset = numbers.offset * rng.uniform(-1, 1, 3)
-        along, edge = rng.uniform(-1, 1), rng.choice((-1.0, 1.0))
+        along, edge = rng.uniform(-1, 1), signs(rng, 1)[0]
         self._aside = np.deg2rad(numbers.aside) * rng.permutation([along, edge])
 
     def decorate(self, scene: Scene, t: int) -> None:
@@ -98,7 +97,7 @@ class Camera(GradedFamily):
 
 def distance_to_solids(scene: Scene) -> float:
     """Return how far along its line of sight the camera looks: to the middle of the solids."""
-    solids = solid_geoms(scene.model)
+    solids = scene.surfaces.solids()
     if not len(solids):
         return float(scene.model.stat.extent)
     middle = scene.data.geom_xpos[solids].mean(0)

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from shiftbench.shifts.base import GradedFamily, Swing, both_ways
-from shiftbench.shifts.patterns import LUMA
+from shiftbench.shifts.patterns import LUMA, row
 from shiftbench.shifts.sky import put
-from shiftbench.shifts.texture import UNSET, cover, looks, own_colours
+from shiftbench.shifts.surfaces import UNSET, mean
 
 if TYPE_CHECKING:
-    import mujoco
-
     from shiftbench.shifts.scene import Scene
 
 
@@ -57,83 +55,119 @@ class Color(GradedFamily):
     }
 
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
-        model = scene.model
-        spare = min(scene.spare_2d + scene.spare_cube)
-        ground, _ = looks(model)
+        model, surfaces = scene.model, scene.surfaces
+        ground, _ = surfaces.looks()
         # The sky first: what it gets must not depend on how many things stand before it.
         (turn, *turns), (offset, *offsets) = _recolourings(numbers, rng, 1 + len(ground))
-        self._sky, self._seen = (turn.T.astype(np.float32), 255 * offset.astype(np.float32)), None
+        self._sky, self._seen = (turn, offset), None
         scene.update()
-        clean = [scene.sky_colour() / 255]
-        shown = [_recoloured(clean[0], turn, offset)]
-        for geoms, material, turn, offset in zip(
-            ground, scene.spare_2d, turns, offsets, strict=False
-        ):
-            own = own_colours(model, geoms[0], scene.texture_size(material))
-            picture = _recoloured(own, turn, offset)
-            cover(scene, geoms, material, 255 * picture)
-            clean.append(own.mean((0, 1)))
-            shown.append(picture.mean((0, 1)))
-        rows = [*model.mat_rgba[:spare], *_own_colours(model, ground)]
-        rows = [rgba[:3] for rgba in rows]
-        colours = np.array(rows)
-        turns, offsets = _recolourings(numbers, rng, TRIES * len(rows))
-        tried = np.repeat(colours, TRIES, 0)
-        tried = np.clip((turns @ tried[:, :, None])[..., 0] + offsets, 0, 1)
-        tried = tried.reshape(len(rows), TRIES, 3)
-        before = np.linalg.norm(colours[:, None] - clean, axis=-1)
-        after = np.linalg.norm(tried[:, :, None] - shown, axis=-1)
-        kept = (after / np.maximum(before, 1e-6)[:, None]).min(-1)
-        enough = kept >= numbers.apart
+        clean = [scene.sky_colour()]
+        shown = [_recoloured(clean[0].reshape(1, 1, 3), turn, offset)[0, 0]]
+        for geoms, spare, turn, offset in zip(ground, scene.spare_2d, turns, offsets, strict=False):
+            size = scene.texture_size(spare)
+            colour, texels = surfaces.own(geoms[0], size)
+            if texels is None:
+                texels = np.full((size, size, 3), 255, np.uint8)
+            picture = _recoloured(texels, turn * colour, offset)
+            surfaces.cover(geoms, spare, picture)
+            clean.append(colour * mean(texels))
+            shown.append(mean(picture))
+        self._rows = _own_colours(scene, ground)
+        colours = self._present()
+        turns, offsets = _recolourings(numbers, rng, TRIES * len(colours))
+        tried = (turns.reshape(len(colours), -1, 3) @ colours[..., None]).reshape(-1, TRIES, 3)
+        tried = np.clip(tried + offsets.reshape(tried.shape), 0, 1)
+        before = _apart(colours[:, None], clean)
+        after = _apart(tried[:, :, None], shown)
+        kept = (after / np.maximum(before, 1e-12)[:, None]).min(-1)
+        enough = kept >= numbers.apart**2
         chosen = np.where(enough.any(1), enough.argmax(1), kept.argmax(1))
-        for rgb, colour in zip(rows, tried[np.arange(len(rows)), chosen], strict=True):
-            rgb[:] = colour
-        rows += [model.geom_rgba[i, :3] for geoms in ground for i in geoms]
-        self._moving = Swing(numbers, len(rows) + 1, rng)
-        self._colours = [(rgb, rgb.copy()) for rgb in rows]
+        self._colour(tried[np.arange(len(tried)), chosen])
+        if ground:
+            self._rows.append((model.geom_rgba, np.concatenate(ground)))
+        self._start = self._present()
+        self._moving = Swing(numbers, len(self._start) + 1, rng)
+
+    def _present(self) -> np.ndarray:
+        """Return the colours of the family's rows, float32 (n, 3) in [0, 1]."""
+        none = np.zeros((0, 3), np.float32)
+        return np.concatenate([none, *(rgba[rows, :3] for rgba, rows in self._rows)])
+
+    def _colour(self, colours: np.ndarray) -> None:
+        """Set the colours of the family's rows, float (n, 3)."""
+        start = 0
+        for rgba, rows in self._rows:
+            rgba[rows, :3] = colours[start : start + len(rows)]
+            start += len(rows)
 
     def step(self, scene: Scene, t: int) -> None:
         if self._moving:
-            *tints, self._tint = self._moving.at(t)
-            for (rgb, start), tint in zip(self._colours, tints, strict=True):
-                rgb[:] = start * tint
+            tints = self._moving.at(t)
+            self._tint = tints[-1]
+            self._colour(self._start * tints[:-1])
 
     def decorate(self, scene: Scene, t: int) -> None:
         sky = scene.sky()
         if sky is not self._seen:  # another episode, or the camera has turned
-            turn, offset = self._sky
-            coloured = sky.reshape(-1, 3).astype(np.float32) @ turn
-            coloured += offset
-            np.clip(coloured, 0, 255, out=coloured)
-            self._seen, self._coloured = sky, coloured.astype(np.uint8).reshape(sky.shape)
+            self._seen, self._coloured = sky, _recoloured(sky, *self._sky)
 
     def post(self, rgb: np.ndarray, depth: np.ndarray | None, t: int) -> np.ndarray:
         sky = self._coloured
         if self._moving:
-            tint = np.tile(self._tint.astype(np.float32), sky.shape[1])
+            tint = row(self._tint.astype(np.float32), sky.shape[1])
             sky = (sky.reshape(len(sky), -1) * tint).astype(np.uint8).reshape(sky.shape)
         put(rgb, sky, depth == 1)
         return rgb
 
 
-def _own_colours(model: mujoco.MjModel, ground: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
-    """Return the colours that are not a material's: views of the model, float32 (4,) each.
+def _own_colours(scene: Scene, ground: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return what colours are recoloured, those of the ``ground`` apart.
 
-    Those of the geoms of the ``ground`` are left out.
+    Returns:
+        Arrays of the model, float32 (n, 4), and which of their rows, int (m,): those of its
+        materials, and of whatever does not show its material's.
     """
-    apart = set(np.concatenate(ground).tolist()) if len(ground) else set()
-    found = []
+    model = scene.model
+    clean = min(scene.spare_2d + scene.spare_cube)
+    found = [(model.mat_rgba, np.arange(clean))] if clean else []
     for kind in ("geom", "site", "tendon", "skin"):
-        colours, materials = (getattr(model, f"{kind}_{name}") for name in ("rgba", "matid"))
-        for i, (rgba, material) in enumerate(zip(colours, materials, strict=True)):
-            if (material < 0 or (rgba != UNSET).any()) and not (kind == "geom" and i in apart):
-                found.append(rgba)
+        rgba, materials = getattr(model, f"{kind}_rgba"), getattr(model, f"{kind}_matid")
+        own = (materials < 0) | (rgba != UNSET).any(1)
+        if kind == "geom" and ground:
+            own[np.concatenate(ground)] = False
+        rows = np.flatnonzero(own)
+        if len(rows):
+            found.append((rgba, rows))
     return found
 
 
-def _recoloured(colours: np.ndarray, turn: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Return colours, float (..., 3) in [0, 1], changed and clipped."""
-    return np.clip(colours @ turn.T + offset, 0, 1)
+def _apart(colours: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
+    """Return squared distances of colours in [0, 1], (..., 1, 3), from others in [0, 255]."""
+    between = colours - np.array(others) / 255
+    return np.einsum("...i,...i", between, between)
+
+
+def _recoloured(picture: np.ndarray, turn: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Return a picture, uint8 or float (H, W, 3) in [0, 255], changed and clipped, uint8."""
+    height, width, _ = picture.shape
+    changed = picture.reshape(-1, 3).astype(np.float32) @ turn.T.astype(np.float32)
+    changed = changed.reshape(height, -1)
+    changed += row(255 * offset.astype(np.float32), width)
+    np.clip(changed, 0, 255, out=changed)
+    return changed.astype(np.uint8).reshape(picture.shape)
+
+
+#: Changes of hue, turns about the axis of greys: float (3, 3, 3), to be taken times the cosine of
+#: the angle, its sine and 1.
+_HUES = np.array(
+    [
+        np.eye(3) - 1 / 3,
+        np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5,
+        np.full((3, 3), 1 / 3),
+    ]
+)
+#: Those, and the greys of equal luma that they leave.
+_CHANGES = np.concatenate([_HUES, np.broadcast_to((LUMA @ _HUES)[:, None], (3, 3, 3))])
 
 
 def _recolourings(
@@ -145,11 +179,12 @@ def _recolourings(
     linear in RGB, unlike the hexagon of HSV, so that one matrix does for any picture.
     """
     change = both_ways(rng, numbers.least, 6 * count).reshape(count, 6)
-    angle = np.deg2rad(numbers.hue * change[:, 0])[:, None, None]
-    saturation = (1 + numbers.saturation * change[:, 1])[:, None, None]
-    value = (1 + numbers.value * change[:, 2])[:, None, None]
-    third, cross = np.full((3, 3), 1 / 3), np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5
-    hue = np.cos(angle) * (np.eye(3) - third) + np.sin(angle) * cross + third
-    colourful = saturation * np.eye(3) + (1 - saturation) * LUMA
-    offset = numbers.rgb * change[:, 3:] + numbers.normal * rng.standard_normal((count, 3))
-    return value * colourful @ hue, offset
+    angle = np.deg2rad(numbers.hue) * change[:, 0]
+    saturation = 1 + numbers.saturation * change[:, 1]
+    value = 1 + numbers.value * change[:, 2]
+    turn = value * np.stack([np.cos(angle), np.sin(angle), np.ones(count)])
+    shares = np.concatenate([saturation * turn, (1 - saturation) * turn])
+    offset = numbers.rgb * change[:, 3:]
+    if numbers.normal:
+        offset += numbers.normal * rng.standard_normal((count, 3))
+    return (shares.T @ _CHANGES.reshape(6, 9)).reshape(count, 3, 3), offset

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,10 +50,20 @@ class Composite(ShiftFamily):
         self.reads_backgrounds = any(member.reads_backgrounds for member in everyone)
         self._acting: Sequence[ShiftFamily] = ()
 
-    def streams(self, rng: np.random.Generator) -> dict[str, np.random.Generator]:
-        """Return a stream for each member, which depends on its name's place in `SCENE` alone."""
-        streams = dict(zip(SCENE, rng.spawn(len(SCENE)), strict=True))
-        return {name: streams[name] for name in self.members}
+    def streams(
+        self, rng: np.random.Generator
+    ) -> Iterator[tuple[str, GradedFamily, np.random.Generator]]:
+        """Yield each member's name, itself, and a stream for it until the next one is asked for.
+
+        The stream depends on the name's place in `SCENE` alone: it is that of ``rng``, so many
+        times 2^64 numbers later.
+        """
+        source = rng.bit_generator
+        start = source.state
+        for name, member in self.members.items():
+            source.state = start
+            source.advance((1 + SCENE.index(name)) << 64)
+            yield name, member, rng
 
     def step(self, scene: Scene, t: int) -> None:
         for member in self._acting:
@@ -72,6 +83,7 @@ class Combined(Composite):
     """All families that change the scene; what moves does so as in each alone."""
 
     members: dict[str, GradedFamily]
+    _severity = -1.0
 
     @classmethod
     def for_shift(cls, shift: Shift) -> Combined:
@@ -79,11 +91,18 @@ class Combined(Composite):
 
     def apply(self, scene: Scene, severity: float, rng: np.random.Generator) -> None:
         self._acting = list(self.members.values())
-        for name, stream in self.streams(rng).items():
-            member, own = self.members[name], float(np.interp(severity, SEVERITY, TOGETHER[name]))
-            alone = vars(member.numbers(severity))
-            moving = {row: alone[row] for row in member.motion}
-            member.use(scene, member.numbers(own, **moving), stream)
+        if severity != self._severity:
+            self._severity = severity
+            self._numbers = {name: self._together(name) for name in self.members}
+        for name, member, stream in self.streams(rng):
+            member.use(scene, self._numbers[name], stream)
+
+    def _together(self, name: str) -> SimpleNamespace:
+        """Return a member's numbers at its own severity; what moves does so as in it alone."""
+        member, severity = self.members[name], self._severity
+        alone = vars(member.numbers(severity))
+        own = float(np.interp(severity, SEVERITY, TOGETHER[name]))
+        return member.numbers(own, **{row: alone[row] for row in member.motion})
 
 
 class Preset(Composite):
@@ -102,9 +121,8 @@ class Preset(Composite):
         return preset
 
     def apply(self, scene: Scene, severity: float, rng: np.random.Generator) -> None:
-        streams = self.streams(rng)
         look = self._looks[rng.integers(len(self._looks))]
         self._acting = [member for name, member in self.members.items() if name in look]
-        for name, member in self.members.items():
+        for name, member, stream in self.streams(rng):
             if name in look:
-                member.use(scene, member.numbers(0.0, **look[name]), streams[name])
+                member.use(scene, member.numbers(0.0, **look[name]), stream)

@@ -15,8 +15,7 @@ import numpy as np
 
 from shiftbench.shifts import patterns
 from shiftbench.shifts.base import GradedFamily
-from shiftbench.shifts.solids import COUNT, faces_of, frustum
-from shiftbench.shifts.texture import solid_geoms
+from shiftbench.shifts.solids import COUNT, frustum
 
 if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
@@ -31,16 +30,18 @@ SHAPES = (
     ((0.6, 0.55, 0.57), 0.0),
 )
 
-#: The corners of their faces, and behind these what the faces face: float32 (shapes, 48, 3).
-POINTS = np.concatenate(faces_of(np.stack([frustum(*shape) for shape in SHAPES])), axis=1).astype(
-    np.float32
-)
+#: Their corners, and behind these what the corners face: float32 (shapes, 16, 3).
+_CORNERS = np.stack([frustum(*shape) for shape in SHAPES])
+POINTS = np.concatenate(
+    [_CORNERS, _CORNERS / np.linalg.norm(_CORNERS, axis=-1, keepdims=True)], axis=1
+).astype(np.float32)
 
 #: Half the width of the square that distractors drift in, in half frames: what leaves on one side
 #: comes in on the other, unseen.
 FIELD = 1.25
 
-#: Depths as shares of the mean depth of the task's things: before and behind them. Ours.
+#: Depths as shares of the mean depth that the task's things have when the episode begins: before
+#: and behind them. Ours.
 BEFORE, BEHIND = (0.55, 0.8), (1.2, 1.7)
 
 #: Share of that depth up to which a thing counts as standing before the task's things.
@@ -53,7 +54,7 @@ LUMA, SATURATION = (0.15, 0.6), 0.8
 TUMBLE = 0.2
 
 #: Frames whose motion is worked out at once.
-AHEAD = 16
+AHEAD = 8
 
 #: Points along the longest axis of a body that stand for it.
 ALONG = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
@@ -72,9 +73,9 @@ class Distractor(GradedFamily):
 
     table: ClassVar = {
         # How many, rounded. Ours.
-        "count": (0.0, 8.0, 11.0, 13.0, 15.0),
+        "count": (0.0, 6.0, 7.0, 8.0, 9.0),
         # Mean radius in half frames. Ours.
-        "radius": (0.1, 0.138, 0.16, 0.2, 0.255),
+        "radius": (0.1, 0.215, 0.27, 0.32, 0.45),
         # Half frames an agent step that they drift by. Ours: still up to ``moderate``.
         "speed": (0.0, 0.0, 0.0, 0.015, 0.03),
         # Share of them that passes before the task's things. Ours.
@@ -83,21 +84,26 @@ class Distractor(GradedFamily):
         "cover": (0.0, 0.0, 0.0, 0.04, 0.06),
     }
 
+    #: What `_Bodies` were made from.
+    _shapes: tuple[bytes, ...] = ()
+
     def use(self, scene: Scene, numbers: SimpleNamespace, rng: np.random.Generator) -> None:
         scene.update()
         self._count = count = round(numbers.count)
         if not count:
             return
-        self._floor = max(scene.floors(), default=-np.inf)
-        self._bodies = _Bodies(scene)
-        self._cover = numbers.cover
+        model, self._cover = scene.model, numbers.cover
+        things = (scene.surfaces.seen, model.geom_size, model.site_group, model.site_size)
+        shapes = (*(array.tobytes() for array in things), model.site_rgba[:, 3].tobytes())
+        if shapes != self._shapes:  # a task may change them at a reset, most never do
+            self._shapes, self._bodies = shapes, _Bodies(scene)
 
         points = POINTS[rng.integers(len(SHAPES), size=count)]
-        self._radius = numbers.radius * rng.uniform(0.6, 1.4, count)
+        self._radius = numbers.radius * rng.uniform(0.6, 1.4, count).astype(np.float32)
         self._vanishing = VANISHING * self._radius
-        colours = patterns.palette(rng, LUMA, max(count, 2), SATURATION)[:count]
+        (colours,) = patterns.palettes(rng, [LUMA], max(count, 2), SATURATION)
         texture = np.zeros((COUNT, COUNT, 3), np.uint8)
-        texture[:, :count] = np.round(255 * colours)
+        texture[:, :count] = np.round(255 * colours[:count])
         scene.set_texture(scene.solids.material, texture)
         scene.solids.show()
         start = rng.uniform(-FIELD, FIELD, (count, 2))
@@ -105,42 +111,94 @@ class Distractor(GradedFamily):
         speed = numbers.speed * rng.uniform(0.5, 1.5, count)
         velocity = speed[:, None] * np.stack([np.cos(heading), np.sin(heading)], 1)
         before = np.arange(count) < round(numbers.before * count)
-        self._depth = np.where(before, rng.uniform(*BEFORE, count), rng.uniform(*BEHIND, count))
+        shares = np.where(before, rng.uniform(*BEFORE, count), rng.uniform(*BEHIND, count))
         axes = rng.standard_normal((count, 3))
         turns = _Turns(axes / np.linalg.norm(axes, axis=1, keepdims=True))
         angle = rng.uniform(0, 2 * np.pi, count)
         turning = TUMBLE * rng.uniform(-1, 1, count) * (numbers.speed > 0)
         self._course = _Course(start, velocity, points, turns, angle, turning)
-        self._eye: _Eye | None = None
+
+        camera, aspect = scene.mjv.camera[0], scene.width / scene.height
+        height = camera.pos[2] - max(scene.floors(), default=-np.inf)
+        self._layout = _Layout(_Eye(camera, aspect), self._bodies, shares, self._radius, height)
 
     def decorate(self, scene: Scene, t: int) -> None:
         if not self._count:
             return
         camera = scene.mjv.camera[0]
-        position = camera.pos.astype(np.float64)
-        if self._eye is None or not self._eye.fits(camera):
-            self._eye = _Eye(camera, scene.width / scene.height, self._radius)
-        eye, course = self._eye, self._course
-        where, k = course.at(t)
-        rays, ground = eye.along(where)
-        places, depths = self._bodies.seen(position, eye)
-        distance = float(depths.sum()) / len(depths) if len(depths) else self._bodies.extent
-        depth = distance * self._depth
-        if self._floor > -np.inf:
-            # Behind the ground nothing is seen: what would be there lies on it instead.
-            depth = np.minimum(depth, (position[2] - self._floor) * ground[k])
-        shown, near = self._radius, depth * eye.front < NEAR * distance
-        if len(depths) and near.any():
-            apart = np.abs(where[k][:, None] - places)
-            apart -= ((1 - self._cover) / eye.tangent) * (self._bodies.radii / depths)
-            shown = np.where(near, np.minimum(shown, apart.min(1)), shown)
-            shown = shown * (shown > self._vanishing)
-        scene.solids.place(
-            course.vertices[k],
-            (shown * depth * eye.tangent)[:, None, None],
-            (position + depth[:, None] * rays[k])[:, None],
-            course.facing[k],
-        )
+        where, k = self._course.at(t)
+        vertices, facing = self._course.vertices[k], self._course.facing[k]
+        size, offset, least = self._layout.seen_by(camera, where, k)
+        shown = self._radius
+        if least is not None:
+            # Those shrink that would cover what stands behind them.
+            places, reach = self._bodies.seen(camera, self._layout.eye)
+            room = np.abs(where[k][:, None] - places)
+            room -= (1 - self._cover) * reach
+            shown = np.minimum(np.maximum(room.min(1), least), shown)
+            shown *= shown > self._vanishing
+        scene.solids.place(vertices, shown * size, offset + camera.pos, facing)
+
+
+class _Layout:
+    """Where distractors stand and how large they are, as one camera sees them.
+
+    Worked out for as many frames at once as the `_Course` is, unless the camera turns.
+
+    Args:
+        eye: of the clean camera.
+        bodies: the task's things, whose mean depth now is that which the distractors are given
+            shares of.
+        shares: float (n,), the depths.
+        radius: float (n,), in half frames.
+        height: of the clean camera above the ground, in units of length; infinite without one.
+
+    Attributes:
+        eye: the present one.
+    """
+
+    def __init__(
+        self,
+        eye: _Eye,
+        bodies: _Bodies,
+        shares: np.ndarray,
+        radius: np.ndarray,
+        height: float,
+    ) -> None:
+        self.eye, self._radius, self._height = eye, radius, height
+        depths = bodies.depths(eye)
+        distance = float(depths.mean()) if len(depths) else bodies.extent
+        self._depth, self._near = distance * shares, NEAR * distance
+        self._where: np.ndarray | None = None
+
+    def seen_by(
+        self, camera: mujoco.MjvGLCamera, where: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return the look of frame ``k`` of ``where``, complex (frames, n), in half frames.
+
+        Returns:
+            How long half a frame is where they stand, float32 (n,); from the camera to there,
+            float32 (n, 3); and the least radius that each may shrink to, float32 (n,) in half
+            frames: none where it stands before the task's things. None where all stand behind.
+        """
+        if not self.eye.fits(camera):
+            self.eye, self._where = _Eye(camera, self.eye.aspect), None
+            where, k = where[k : k + 1], 0
+        if where is not self._where:
+            self._where, self._found = where, self._laid_out(where)
+        sizes, offsets, least, near = self._found
+        return sizes[k], offsets[k], least[k] if near[k] else None
+
+    def _laid_out(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[bool]]:
+        rays, wide = self.eye.along(where), self._radius * self.eye.tangent
+        # Behind the ground nothing is seen: what would be there lies on it instead.
+        falls = np.maximum(-rays[..., 2], 1e-6)
+        depth = np.minimum(self._depth, self._height / (falls + wide))
+        near = depth * (1 - wide) < self._near
+        sizes = (self.eye.tangent * depth).astype(np.float32)
+        offsets = (depth[..., None] * rays).astype(np.float32)
+        least = np.where(near, np.float32(0), self._radius)
+        return sizes, offsets, least, near.any(1).tolist()
 
 
 class _Course:
@@ -150,12 +208,12 @@ class _Course:
 
     Args:
         start, velocity: float (n, 2), in half frames and half frames a frame.
-        points: float32 (n, 48, 3), of `POINTS`.
+        points: float32 (n, 16, 3), of `POINTS`.
         turns: about the axes of each.
         angle, turning: float (n,), in radians and radians a frame.
 
     Attributes:
-        vertices, facing: turned ``points``, each float32 (frames, n, 24, 3).
+        vertices, facing: turned ``points``, each float32 (frames, n, 8, 3).
     """
 
     def __init__(
@@ -223,48 +281,30 @@ class _Eye:
     Args:
         camera: of the present frame.
         aspect: width of the frame over its height.
-        radius: of the distractors, float (n,), in half frames.
 
     Attributes:
         tangent: of half the vertical angle of view.
         projection: float (3, 3), what turns points seen from the camera, as rows, into places in
             half frames times depths, and depths.
-        front: float (n,), the nearest depth of each distractor as a share of its own.
     """
 
-    def __init__(self, camera: mujoco.MjvGLCamera, aspect: float, radius: np.ndarray) -> None:
+    def __init__(self, camera: mujoco.MjvGLCamera, aspect: float) -> None:
+        self.camera, self.aspect = camera, aspect
         self._axes = camera.up.tobytes(), camera.forward.tobytes()
         self.tangent = camera.frustum_top / camera.frustum_near
         axes = np.array([(0.0, 0.0, 0.0), camera.up, camera.forward], np.float64)
         mujoco.mju_cross(axes[0], axes[2], axes[1])
         scales = np.array([[self.tangent * aspect], [self.tangent], [1.0]])
         self._out, self.projection = axes * scales, (axes / scales).T
-        self._wide = radius * self.tangent
-        self.front = 1 - self._wide
-        self._where: np.ndarray | None = None
 
     def fits(self, camera: mujoco.MjvGLCamera) -> bool:
         """Whether ``camera`` looks in the same direction."""
         return self._axes == (camera.up.tobytes(), camera.forward.tobytes())
 
-    def along(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rays of unit depth through places, and how deep they reach the ground.
-
-        Args:
-            where: complex (frames, n), in half frames; asked again for the same array, the same
-                answer is given again.
-
-        Returns:
-            float (frames, n, 3); and float (frames, n), for a camera at height 1 the depth at which
-            a distractor lies on the ground.
-        """
-        if where is not self._where:
-            self._where = where
-            right, up, forward = self._out
-            self._rays = where.real[..., None] * right + where.imag[..., None] * up + forward
-            falls = np.maximum(-self._rays[..., 2], 1e-6)
-            self._ground = 1 / (falls + self._wide)
-        return self._rays, self._ground
+    def along(self, where: np.ndarray) -> np.ndarray:
+        """Return the rays of unit depth through places, complex (..., n): float (..., n, 3)."""
+        right, up, forward = self._out
+        return where.real[..., None] * right + where.imag[..., None] * up + forward
 
 
 class _Bodies:
@@ -278,7 +318,7 @@ class _Bodies:
     def __init__(self, scene: Scene) -> None:
         model, data = scene.model, scene.data
         self.extent = float(model.stat.extent)
-        geoms = solid_geoms(model)
+        geoms = scene.surfaces.solids()
         sizes = _half_sizes(model)[geoms]
         width = np.sort(sizes, 1)[:, 1]
         length = np.maximum(sizes.max(1) - width, 0)
@@ -292,17 +332,25 @@ class _Bodies:
         self._sites, self._site_positions = np.flatnonzero(shown), data.site_xpos
         self.radii = np.concatenate([np.repeat(width, len(ALONG)), model.site_size[self._sites, 0]])
 
-    def seen(self, position: np.ndarray, eye: _Eye) -> tuple[np.ndarray, np.ndarray]:
-        """Return the discs' places, complex (n,) in half frames, and depths, float (n,)."""
+    def seen(self, camera: mujoco.MjvGLCamera, eye: _Eye) -> tuple[np.ndarray, np.ndarray]:
+        """Return the discs' places, complex (n,), and radii, float (n,), in half frames."""
+        seen = self._project(camera, eye)
+        depths = np.maximum(seen[:, 2:], 1e-6)
+        places = (seen[:, :2] / depths).view(np.complex128)[:, 0]
+        return places, self.radii / (eye.tangent * depths[:, 0])
+
+    def depths(self, eye: _Eye) -> np.ndarray:
+        """Return how far the discs are from the camera of ``eye``, along its line of sight."""
+        return np.maximum(self._project(eye.camera, eye)[:, 2], 1e-6)
+
+    def _project(self, camera: mujoco.MjvGLCamera, eye: _Eye) -> np.ndarray:
         points = self._turns.take(self._axes)
         points *= self._steps
         points += self._positions.take(self._geoms, 0)
         if len(self._sites):
             points = np.concatenate([points, self._site_positions.take(self._sites, 0)])
-        points -= position
-        seen = points @ eye.projection
-        depths = np.maximum(seen[:, 2], 1e-6)
-        return (seen[:, :2] / depths[:, None]).view(np.complex128)[:, 0], depths
+        points -= camera.pos
+        return points @ eye.projection
 
 
 def _half_sizes(model: mujoco.MjModel) -> np.ndarray:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, ClassVar
 import mujoco
 import numpy as np
 
-from shiftbench.shifts.base import GradedFamily
+from shiftbench.shifts.base import GradedFamily, signs
+from shiftbench.shifts.patterns import row
 
 if TYPE_CHECKING:
     from shiftbench.shifts.scene import Scene
@@ -70,7 +71,7 @@ class Lighting(GradedFamily):
             away = rng.uniform(numbers.nearest, numbers.farthest, 3)
             model.light_pos[lamp] = turn @ model.light_pos[lamp] + away
             model.light_dir[lamp] = turn @ model.light_dir[lamp]
-            model.light_diffuse[lamp] *= 1 + numbers.diffuse * rng.choice((-1, 1))
+            model.light_diffuse[lamp] *= 1 + numbers.diffuse * signs(rng, 1)[0]
             model.light_diffuse[lamp] += numbers.tint * rng.uniform(-1, 1, 3)
             model.light_specular[lamp] += numbers.specular
         np.clip(model.light_diffuse, 0, 1, out=model.light_diffuse)
@@ -79,7 +80,7 @@ class Lighting(GradedFamily):
         headlight.diffuse *= 1 - numbers.dimmed
         headlight.ambient *= 1 - numbers.dimmed
         self._start = model.light_pos.copy(), model.light_dir.copy()
-        self._speed = np.deg2rad(numbers.speed) * rng.choice((-1, 1))
+        self._speed = np.deg2rad(numbers.speed) * signs(rng, 1)[0]
         self._joining = [
             _turn(_horizontal(azimuth), np.deg2rad(slant)) @ (0.0, 0.0, -1.0)
             for azimuth, slant in zip(
@@ -90,7 +91,7 @@ class Lighting(GradedFamily):
         limit = numbers.dark if rng.uniform() < DARK_SHARE else numbers.bright
         strength = limit ** rng.uniform(0.8, 1)
         gain = strength * np.exp(numbers.cast * rng.standard_normal(3))
-        self._gain = np.tile(gain.astype(np.float32), scene.width)
+        self._gain = row(gain.astype(np.float32), scene.width)
 
     def step(self, scene: Scene, t: int) -> None:
         if self._speed:
@@ -104,7 +105,6 @@ class Lighting(GradedFamily):
             scene.add_lamp(turn @ direction, JOINING)
 
     def post(self, rgb: np.ndarray, depth: np.ndarray | None, t: int) -> np.ndarray:
-        # A row of pixels at a time: three channels are too short a row for fast broadcasting.
         lit = rgb.reshape(len(rgb), -1) * self._gain
         return np.minimum(lit, 255, out=lit).astype(np.uint8).reshape(rgb.shape)
 

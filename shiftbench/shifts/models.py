@@ -13,7 +13,7 @@ from shiftbench.shifts import solids
 #: walls with the 2-D ones and each solid of a suite task with a cube; larger sizes cost time at
 #: every reset and are invisible at 64 px.
 SPARE_2D, SIZE_2D = 4, 64
-SPARE_CUBE, SIZE_CUBE = 6, 32
+SPARE_CUBE, SIZE_CUBE = 6, 24
 
 #: Kinds of objects whose order and names the two models must share.
 _NAMED = ("BODY", "GEOM", "SITE", "CAMERA", "LIGHT", "MATERIAL")

@@ -1,8 +1,9 @@
-"""Procedural pictures for the shift families: pure NumPy, tileable, a millisecond or two each.
+"""Procedural pictures for the shift families: pure NumPy, tileable.
 
-A *field* is float32 (S, S) in [0, 1], periodic in both directions, so that a texture repeats
-without a seam and a backdrop scrolls for ever. `colour` turns a field into a picture through a
-palette.
+A *field* is periodic in both directions, so that a texture repeats without a seam and a backdrop
+scrolls for ever; `painted` turns it into a picture through a palette's `ramps`. A kind computes one
+in a millisecond or two, float32 (S, S) in [0, 1]; `field` takes one out of a stock that is computed
+once a process, and turns and moves it.
 
 The kinds are held out: the generator that pre-trains the shipped encoder (`shiftbench.pretrain`)
 draws value noise, checkers, stripes, gradients and speckle, and none of those may be added here;
@@ -11,10 +12,16 @@ nor may a kind of this file be used there. What the benchmark shows is new to ev
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 
 import numpy as np
+
+from shiftbench import seeding
+
+#: Fields of each kind and size that `field` chooses among, and the largest side in pixels of those
+#: that are kept.
+STOCK, KEPT = 32, 256
 
 #: Weights of red, green and blue in luma (ITU-R BT.709), here over display values in [0, 1].
 LUMA = np.array([0.2126, 0.7152, 0.0722])
@@ -166,10 +173,35 @@ KINDS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 }
 
 
-def field(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Return a field of a kind drawn by chance: float32 (S, S) in [0, 1]."""
-    kind = list(KINDS)[rng.integers(len(KINDS))]
-    return KINDS[kind](rng, size).astype(np.float32, copy=False)
+def field(rng: np.random.Generator, size: int, kind: str = "", enlarge: bool = False) -> np.ndarray:
+    """Return a field: uint8 (S, S), 0 to 255.
+
+    It is one of the stock, turned, mirrored and moved by chance.
+
+    Args:
+        rng: what chance is.
+        size: S; even, where it is enlarged.
+        kind: of `KINDS`; drawn by chance unless given.
+        enlarge: whether it is computed at half the size and then `enlarged`.
+    """
+    number, one, turn, y, x = rng.integers((len(KINDS), STOCK, 8, size, size)).tolist()
+    take = _stock if size <= KEPT else _stock.__wrapped__
+    found = take(kind or list(KINDS)[number], one, size, enlarge)
+    if turn & 1:
+        found = found.T
+    found = found[:: -1 if turn & 2 else 1, :: -1 if turn & 4 else 1]
+    found = np.concatenate([found[y:], found[:y]])
+    return np.concatenate([found[:, x:], found[:, :x]], 1)
+
+
+@lru_cache(maxsize=1024)
+def _stock(kind: str, number: int, size: int, enlarge: bool) -> np.ndarray:
+    """Return one field of the stock, uint8 (S, S), not to be changed."""
+    rng = seeding.rng(seeding.seed_of("pattern", kind, number))
+    found = KINDS[kind](rng, size // 2 if enlarge else size)
+    found = np.round(255 * (enlarged(found) if enlarge else found)).astype(np.uint8)
+    found.flags.writeable = False
+    return found
 
 
 def enlarged(field: np.ndarray) -> np.ndarray:
@@ -182,6 +214,10 @@ def enlarged(field: np.ndarray) -> np.ndarray:
     return field
 
 
+#: The purest hues, float (360, 3): each has a channel at 0 and one at 1.
+HUES = np.clip(np.abs((np.arange(360)[:, None] / 60 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+
+
 def with_luma(colours: np.ndarray, luma: np.ndarray | float) -> np.ndarray:
     """Return the colours darkened, or mixed with white, until each has the luma wanted.
 
@@ -190,47 +226,62 @@ def with_luma(colours: np.ndarray, luma: np.ndarray | float) -> np.ndarray:
         luma: float (...) in [0, 1].
     """
     present = colours @ LUMA
-    luma = np.broadcast_to(luma, present.shape)
     darker = luma / np.maximum(present, 1e-6)
     lighter = (luma - present) / np.maximum(1 - present, 1e-6)
-    return np.where(
-        (luma <= present)[..., None],
-        colours * darker[..., None],
-        colours + (1 - colours) * lighter[..., None],
-    )
+    # Either the first is at most 1 or the second at least 0.
+    white = np.maximum(lighter, 0)[..., None]
+    return colours * (np.minimum(darker, 1)[..., None] - white) + white
 
 
-def palette(
-    rng: np.random.Generator, luma: tuple[float, float], stops: int = 4, saturation: float = 1.0
+def palettes(
+    rng: np.random.Generator,
+    lumas: Sequence[tuple[float, float]],
+    stops: int = 4,
+    saturation: float = 1.0,
 ) -> np.ndarray:
-    """Return ``stops`` random colours whose lumas spread over a range: float (stops, 3) in [0, 1].
+    """Return palettes of random colours whose lumas spread over a range.
 
     Args:
         rng: source of hues and order.
-        luma: darkest and lightest; both occur.
-        stops: how many colours, at least 2.
+        lumas: the darkest and the lightest of each palette; both occur.
+        stops: how many colours each has, at least 2.
         saturation: 0 for greys, 1 for the purest hues that the luma allows.
-    """
-    hue = rng.uniform(0, 6, (stops, 1))
-    pure = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
-    grey = np.full_like(pure, 0.5)
-    low, high = luma
-    spread = low + (high - low) / (stops - 1) * np.arange(stops)
-    return with_luma(grey + saturation * (pure - grey), rng.permutation(spread))
-
-
-def colour(field: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Return the field as a picture.
-
-    Args:
-        field: float (S, S) in [0, 1].
-        colours: float (stops, 3) in [0, 1], spread evenly over the field's range and interpolated.
 
     Returns:
-        uint8 (S, S, 3).
+        float (palettes, stops, 3) in [0, 1].
     """
-    at = np.arange(256) * ((len(colours) - 1) / 255)
-    stop = np.minimum(at.astype(np.intp), len(colours) - 2)
-    share = (at - stop)[:, None]
-    table = (1 - share) * colours[stop] + share * colours[stop + 1]
-    return (255 * table + 0.5).astype(np.uint8).take((field * 255).astype(np.uint8), 0)
+    low, high = np.reshape(lumas, (-1, 2)).T[..., None]
+    pure = HUES[rng.integers(len(HUES), size=(len(low), stops))]
+    spread = low + (high - low) * (np.arange(stops) / (stops - 1))
+    return with_luma(0.5 + saturation * (pure - 0.5), rng.permuted(spread, axis=1))
+
+
+def ramps(colours: np.ndarray) -> np.ndarray:
+    """Return the colours of 256 steps through palettes.
+
+    Args:
+        colours: float (..., stops, 3), spread evenly over the steps and interpolated.
+
+    Returns:
+        float (..., 256, 3).
+    """
+    return _shares(colours.shape[-2]) @ colours
+
+
+@cache
+def _shares(stops: int) -> np.ndarray:
+    """Return how much of each of a palette's colours a step is: float (256, stops)."""
+    return np.maximum(1 - np.abs(np.linspace(0, stops - 1, 256)[:, None] - np.arange(stops)), 0)
+
+
+def painted(field: np.ndarray, ramp: np.ndarray) -> np.ndarray:
+    """Return a field as a picture, uint8 (S, S, 3), of a ramp, uint8 (256, 3)."""
+    return ramp.take(field, 0)
+
+
+def row(colour: np.ndarray, width: int) -> np.ndarray:
+    """Return the channels of a row of pixels of one colour, (3,) → (3 W,).
+
+    Whole rows are combined several times as fast as pixels; three channels are too short for that.
+    """
+    return np.repeat(colour[None], width, 0).ravel()

@@ -17,8 +17,7 @@ from shiftbench.errors import ShiftBenchError
 from shiftbench.shifts import solids
 from shiftbench.shifts.models import check_equal, visual_model
 from shiftbench.shifts.sky import Ground, Rays, Sky, rays
-
-_RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
+from shiftbench.shifts.surfaces import RGB, Surfaces
 
 #: The groups of geoms that MuJoCo draws unless told otherwise.
 _DRAWN = np.array([1, 1, 1, 0, 0, 0], np.uint8)
@@ -51,6 +50,7 @@ class Scene:
         height, width: size of a frame in pixels.
         spare_2d: material ids with a square 2-D texture of their own, for planes.
         spare_cube: material ids with a cube texture of their own, for solids.
+        surfaces: what its geoms look like.
         solids: what stands in a frame and in no model; hidden unless a family shows it.
 
     Args:
@@ -99,10 +99,11 @@ class Scene:
             (array[clean.nmat :], array[clean.nmat :].copy())
             for array in (getattr(self.model, n) for n in _MIRRORED if n.startswith("mat_"))
         ]
+        self.surfaces = Surfaces(self)
         self.set_clean()
         self._tracked = _tracked(self.model, self.data, clean, self.camera)
         self._texture_of = {
-            m: int(self.model.mat_texid[m, _RGB])
+            m: int(self.model.mat_texid[m, RGB])
             for m in (*self.spare_2d, *self.spare_cube, self.solids.material)
         }
         self._clean = clean
@@ -169,6 +170,7 @@ class Scene:
         self._filled.clear()
         self.mjv.flags[:] = self._flags
         self.solids.hide()
+        self.surfaces.restore()
         for group, field, value in self._vis:
             setattr(group, field, value)
 
@@ -242,7 +244,7 @@ class Scene:
         lamp.headlight = lamp.castshadow = 0
         self.mjv.nlight += 1
 
-    def seen(self, side: int = 12) -> np.ndarray:
+    def seen(self, side: int = 8) -> np.ndarray:
         """Return which geom each of a grid of rays through the frame meets: int32 (side, side).
 
         -1 stands for none, the sky. `update` must have placed the camera.

@@ -130,6 +130,8 @@ class Sky:
         self._faces: np.ndarray | None = None  # made when first needed: 800 px take 30 ms
         self._along: np.ndarray | None = None
         self._seen = np.zeros((*rays.size, 3), np.uint8)
+        self._few, self._few_along = Rays(8, 8), self._along
+        self._mean = np.zeros(3)
 
     def seen_by(self, camera: mujoco.MjvGLCamera) -> np.ndarray:
         """Return the sky behind a frame of this camera: uint8 (H, W, 3), not to be changed.
@@ -143,7 +145,10 @@ class Sky:
 
     def colour(self, camera: mujoco.MjvGLCamera) -> np.ndarray:
         """Return the mean colour of the sky in the direction of a camera: float (3,), of 255."""
-        return self._look_up(rays(camera, 8, 8)).mean((0, 1))
+        along = self._few.of(camera)
+        if along is not self._few_along:
+            self._mean, self._few_along = self._look_up(along).mean((0, 1)), along
+        return self._mean
 
     def _look_up(self, along: np.ndarray) -> np.ndarray:
         """Return the sky along rays, float32 (3, H, W): uint8 (H, W, 3).

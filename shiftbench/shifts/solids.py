@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 #: How many solids a frame holds, which is also the side in pixels of the texture of their colours.
-COUNT = 16
+COUNT = 9
 
 #: Name of the skin, its material and its texture.
 NAME = "shiftbench_solids"
@@ -25,23 +25,22 @@ FACES = np.array(
     [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
 )
 
-_VERTICES = FACES.size  # of one solid: each face has corners of its own, for its own normal
-
 
 def add_to(spec: mujoco.MjSpec) -> None:
     """Add the skin to a model that is not compiled yet and has its material."""
     skin = spec.add_skin()
     skin.name, skin.material, skin.group, skin.inflate = NAME, NAME, _HIDDEN, 0.0
-    quads = np.arange(COUNT * _VERTICES, dtype=np.int32).reshape(-1, 4)
-    skin.face = quads[:, [0, 1, 2, 0, 2, 3]].ravel().tolist()
-    skin.vert = [0.0] * (3 * COUNT * _VERTICES)  # one point: what no family places is not seen
+    corners = len(CORNERS)
+    quads = FACES + corners * np.arange(COUNT)[:, None, None]
+    skin.face = quads[..., [0, 1, 2, 0, 2, 3]].ravel().tolist()
+    skin.vert = [0.0] * (3 * COUNT * corners)  # one point: what no family places is not seen
     # Every vertex of a solid shows the middle of one pixel, in the column of its number.
-    across = (np.repeat(np.arange(COUNT), _VERTICES) + 0.5) / COUNT
+    across = (np.repeat(np.arange(COUNT), corners) + 0.5) / COUNT
     skin.texcoord = np.stack([across, np.full_like(across, 0.5 / COUNT)], 1).ravel().tolist()
     # A skin must hang on some body; where that is does not matter.
     skin.bodyname, skin.bindpos, skin.bindquat = ["world"], [0, 0, 0], [1, 0, 0, 0]
-    skin.vertid = [list(range(COUNT * _VERTICES))]
-    skin.vertweight = [[1.0] * (COUNT * _VERTICES)]
+    skin.vertid = [list(range(COUNT * corners))]
+    skin.vertweight = [[1.0] * (COUNT * corners)]
 
 
 def frustum(half: tuple[float, float, float], taper: float) -> np.ndarray:
@@ -49,22 +48,6 @@ def frustum(half: tuple[float, float, float], taper: float) -> np.ndarray:
     corners = CORNERS * half
     corners[:, :2] *= np.where(corners[:, 2:] > 0, taper, 1.0)
     return corners
-
-
-def faces_of(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is drawn of solids.
-
-    Args:
-        corners: float (n, 8, 3), in the order of `CORNERS`; a face may shrink to a line or a point.
-
-    Returns:
-        The corners of their faces and the unit vectors that these face, both float (n, 24, 3).
-    """
-    face = corners[:, FACES]
-    across = np.cross(face[:, :, 2] - face[:, :, 0], face[:, :, 3] - face[:, :, 1])
-    across /= np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-9)
-    facing = np.broadcast_to(across[:, :, None], face.shape)
-    return face.reshape(-1, _VERTICES, 3), facing.reshape(-1, _VERTICES, 3)
 
 
 class Solids:
@@ -86,9 +69,9 @@ class Solids:
         self.material = model.material(NAME).id
         skin = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SKIN, NAME)
         start = model.skin_vertadr[skin]
-        own = slice(start, start + COUNT * _VERTICES)
+        own = slice(start, start + COUNT * len(CORNERS))
         self._vertices, self._normals = (
-            array.reshape(-1, 3)[own].reshape(COUNT, _VERTICES, 3)
+            array.reshape(-1, 3)[own].reshape(COUNT, -1, 3)
             for array in (mjv.skinvert, mjv.skinnormal)
         )
         self.hide()
@@ -107,9 +90,10 @@ class Solids:
         """Place them in the present frame, for `ShiftFamily.decorate`.
 
         Args:
-            vertices, facing: float (n, 24, 3), as `faces_of` orders them, with n at most `COUNT`.
-            scale, offset: float (n, 1, 1) and (n, 1, 3): ``vertices`` times the one plus the other
-                are places in the world. Of a solid with scale 0 nothing is seen.
+            vertices, facing: corners in the order of `CORNERS` and the unit vectors that they
+                face, float32 (n, 8, 3), n at most `COUNT`.
+            scale, offset: float32 (n,) and (n, 3): ``vertices`` times the one plus the other are
+                places in the world. Of a solid with scale 0 nothing is seen.
 
         Raises:
             ValueError: there are more of them.
@@ -117,6 +101,7 @@ class Solids:
         count = len(vertices)
         if count > COUNT:
             raise ValueError(f"a frame holds {COUNT} solids at most")
-        # Written once whole: a vertex is float32, and the offset is far larger than the solid.
-        self._vertices[:count] = vertices * scale + offset
+        placed = self._vertices[:count]
+        np.multiply(vertices, scale[:, None, None], out=placed)
+        placed += offset[:, None]
         self._normals[:count] = facing

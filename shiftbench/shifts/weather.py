@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from shiftbench.shifts import patterns
-from shiftbench.shifts.base import GradedFamily
+from shiftbench.shifts.base import GradedFamily, signs
 from shiftbench.shifts.camera import distance_to_solids
 from shiftbench.shifts.sky import put
 
@@ -92,29 +92,31 @@ class Weather(GradedFamily):
         self._sun = float(SUN * low * (1 - cloud))
 
         self._size = size = max(height, width)
-        tone = np.repeat(0.6 + 0.4 * patterns.spectral(rng, size)[..., None], 3, 2)
+        # Tone of the clouds for each of a field's 256 steps.
+        tone = CLOUD * (0.6 + 0.4 * np.arange(256) / 255)
         clouds, haze = OVERCAST * cloud, FOG_SKY * fog
         self._clear = np.float32((1 - clouds) * (1 - haze))
-        above = clouds * (1 - haze) * CLOUD * tone + haze * FOG
+        above = clouds * (1 - haze) * tone + haze * FOG
         # Both parts of the sky are rounded down, so that their sum cannot exceed 255.
-        self._clouds = np.tile((255 * above).astype(np.uint8), (2, 2, 1))
+        field = (255 * above).astype(np.uint8).take(patterns.field(rng, size, "spectral"))
+        self._clouds = np.tile(np.repeat(field, 3, 1), (2, 2)).reshape(2 * size, 2 * size, 3)
         heading = rng.uniform(0, 2 * np.pi)
         self._drift = numbers.drift * size * np.array([np.sin(heading), np.cos(heading)])
 
         altitudes, gains = zip(*DAYLIGHT.items(), strict=True)
         gain = [np.interp(numbers.sun, altitudes, channel) for channel in zip(*gains, strict=True)]
-        self._gain = np.tile(np.array(gain, np.float32), width)
+        self._gain = patterns.row(np.array(gain, np.float32), width)
         darkness = (1 - min(gain)) / (1 - min(DAYLIGHT[-90.0]))
         self._noise = None
         if darkness > 0:
             # Any stretch of a list of noise is a frame of it.
             drawn = np.frombuffer(rng.bytes(6 * height * width), np.uint8)
             self._noise = (np.float32(255 * DARK_NOISE * darkness**2) * NORMAL).take(drawn)
-            places = 1 if numbers.still else 4096
+            places = 1 if numbers.still else 1024
             self._places = rng.integers(3 * height * width, size=places)
         self._rain = None
         if numbers.rain:
-            slant = SLANT * numbers.wind / 100 * rng.choice((-1, 1))
+            slant = SLANT * numbers.wind / 100 * signs(rng, 1)[0]
             self._rain = _rain(rng, size, numbers.rain / 100, slant)
             self._fall = size * FALL * np.array([1.0, slant]) * (not numbers.still)
 
@@ -178,10 +180,11 @@ def _rain(rng: np.random.Generator, size: int, share: float, slant: float) -> np
         share: of the drops of the heaviest rain.
         slant: pixels across for each pixel down.
     """
-    drops = np.zeros((size, size), np.float32)
-    count = round(DROPS * share * size * size)
-    places = rng.integers(0, size, (2, count))
-    drops[tuple(places)] = rng.uniform(0.4, 1, count)
-    length = max(2, round(LENGTH * size))
-    streaks = np.max([np.roll(drops, (k, round(k * slant)), (0, 1)) for k in range(length)], 0)
-    return np.repeat(np.tile(255 * BRIGHT * streaks, (2, 2)), 3, axis=1)
+    count, length = round(DROPS * share * size * size), max(2, round(LENGTH * size))
+    y, x = rng.integers(0, size, (2, count, 1))
+    bright = np.sort(rng.uniform(0.4, 1, (count, 1)), 0)  # where two meet the brighter one is seen
+    down = np.arange(length)
+    streaks = np.zeros((2, size, 2, size, 3), np.float32)
+    places = (y + down) % size, (x + np.round(down * slant).astype(int)) % size
+    streaks[:, places[0], :, places[1]] = (255 * BRIGHT * bright)[..., None, None, None]
+    return streaks.reshape(2 * size, 6 * size)

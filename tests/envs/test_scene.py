@@ -30,7 +30,7 @@ def test_indices_and_names_equal_those_of_the_physics(envs):
         assert len(set(env.scene.spare_cube)) == SPARE_CUBE
         assert min(env.scene.spare_2d + env.scene.spare_cube) >= theirs.nmat
         for material in env.scene.spare_2d + env.scene.spare_cube:
-            assert env.scene.texture_size(material) >= 32
+            assert env.scene.texture_size(material) >= 24
 
 
 def test_positions_equal_those_of_the_physics(envs):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import mujoco
 import numpy as np
 import pytest
@@ -25,8 +27,13 @@ LOOKS = """
 def test_everything_that_has_a_colour_of_its_own_is_recoloured():
     model = mujoco.MjModel.from_xml_string(LOOKS)
     # The first geom has its material's colour; the last has none, and MuJoCo's default is its own.
-    found = [rgba.tolist() for rgba in color._own_colours(model)]
-    assert found == [[1, 0, 0, 0.5], [0.5, 0.5, 0.5, 1], [0, 1, 0, 1]]
+    scene = SimpleNamespace(model=model, spare_2d=(1,), spare_cube=(2,))
+    materials, geoms, sites = color._own_colours(scene, [])
+    assert (materials[0] is model.mat_rgba, materials[1].tolist()) == (True, [0])
+    assert geoms[0][geoms[1]].tolist() == [[1, 0, 0, 0.5], [0.5, 0.5, 0.5, 1]]
+    assert sites[0][sites[1]].tolist() == [[0, 1, 0, 1]]
+    _, geoms, _ = color._own_colours(scene, [np.array([1])])
+    assert geoms[1].tolist() == [2]  # ground has its share already
 
 
 def test_colours_stay_valid_and_opacity_stays(shift_envs):

@@ -7,7 +7,7 @@ import pytest
 
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.shifts import distractor
-from shiftbench.shifts.distractor import POINTS, Distractor, _Bodies, _Eye, _Turns
+from shiftbench.shifts.distractor import POINTS, Distractor, _Bodies, _Eye, _Layout, _Turns
 from shiftbench.specs import LEVELS, Shift
 
 
@@ -32,18 +32,15 @@ def test_they_are_in_the_frame_and_in_no_physics(shift_envs):
 
 
 def test_every_shape_fits_into_its_radius():
-    reach = np.linalg.norm(POINTS[:, :24], axis=-1).max(1)
+    reach = np.linalg.norm(POINTS[:, :8], axis=-1).max(1)
     assert ((reach > 0.9) & (reach <= 1.001)).all()
 
 
-def test_faces_face_outwards():
-    vertices, facing = POINTS[:, :24].reshape(-1, 6, 4, 3), POINTS[:, 24:].reshape(-1, 6, 4, 3)
-    inside = vertices.mean((1, 2), keepdims=True)
-    sizes = np.linalg.norm(facing, axis=-1)
-    flat = np.isclose(sizes, 0)  # the top of a pyramid is a point
-    assert (flat | np.isclose(sizes, 1, atol=1e-5)).all()
-    assert flat.all(-1).sum() == 1
-    assert (flat | (((vertices - inside) * facing).sum(-1) > 0.05)).all()
+def test_corners_face_outwards():
+    corners, facing = POINTS[:, :8], POINTS[:, 8:]
+    np.testing.assert_allclose(np.linalg.norm(facing, axis=-1), 1, atol=1e-6)
+    inside = corners.mean(1, keepdims=True)
+    assert (((corners - inside) * facing).sum(-1) > 0.05).all()
 
 
 @pytest.mark.parametrize("name", ["cartpole_balance", "reacher_easy", "manipulation_reach_site"])
@@ -96,19 +93,20 @@ def test_a_place_and_its_ray_agree(shift_envs):
     env.reset(0)
     env.scene.update()
     camera = env.scene.mjv.camera[0]
-    eye = _Eye(camera, 1.0, np.full(20, 0.1))
+    eye = _Eye(camera, 1.0)
     where = np.random.default_rng(0).uniform(-1, 1, (1, 20, 2)) @ (1, 1j)
-    rays, ground = eye.along(where)
-    seen = 3.0 * rays[0] @ eye.projection
+    rays = eye.along(where)[0]
+    seen = 3.0 * rays @ eye.projection
     np.testing.assert_allclose(seen[:, 0] / seen[:, 2], where[0].real, atol=1e-5)
     np.testing.assert_allclose(seen[:, 1] / seen[:, 2], where[0].imag, atol=1e-5)
     np.testing.assert_allclose(seen[:, 2], 3.0, atol=1e-5)
-    # A sphere of that radius, in half frames, touches the ground a unit below the camera.
-    falls, deep = -rays[0, :, 2], ground[0]
-    down = falls > 1e-3
+    # Far away they would be below the ground, a unit under the camera: they lie on it.
+    radius = np.full(20, 0.1, np.float32)
+    layout = _Layout(eye, _Bodies(env.scene), np.full(20, 1e3), radius, height=1.0)
+    half_frames, offsets, _ = layout.seen_by(camera, where, 0)
+    down = rays[:, 2] < -1e-3
     assert down.any()
-    radius = 0.1 * eye.tangent * deep[down]
-    np.testing.assert_allclose(1.0 - deep[down] * falls[down], radius, atol=1e-6)
+    np.testing.assert_allclose((1.0 + offsets[:, 2])[down], (0.1 * half_frames)[down], atol=1e-5)
 
 
 @pytest.mark.parametrize("frames", [1, 5])

@@ -9,7 +9,9 @@ import pytest
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.shifts import background, texture
 from shiftbench.shifts.lighting import Lighting
+from shiftbench.shifts.patterns import LUMA
 from shiftbench.shifts.sky import skybox
+from shiftbench.shifts.surfaces import Surfaces
 from shiftbench.specs import LEVELS, Shift
 
 FAMILIES = pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def dissimilarity(a: np.ndarray, b: np.ndarray) -> float:
 def test_levels_are_graded(shift_envs, first_frame, task, family):
     """Half of all episodes, at least, look stranger with every level, by two measures."""
     env = shift_envs[task]
-    clean = [first_frame(env, i) for i in range(30)]
+    clean = [first_frame(env, i) for i in range(40)]
     medians = []
     for level, severity in SHIFTED.items():
         shift = Shift(family, level, severity)
@@ -267,20 +269,6 @@ LOOKS = """
 """
 
 
-def test_geoms_are_grouped_by_their_look():
-    planes, solids = texture.looks(mujoco.MjModel.from_xml_string(LOOKS))
-    assert [geoms.tolist() for geoms in planes] == [[0]]
-    assert [geoms.tolist() for geoms in solids] == [[1, 2], [3]]  # what is not seen is left out
-
-
-def test_a_surfaces_own_colours_are_those_that_are_drawn():
-    model = mujoco.MjModel.from_xml_string(LOOKS)
-    for geom, colour in ((0, (0.5, 0, 0)), (1, (0.2, 0.4, 0.6)), (3, (0, 1, 0))):
-        own = texture.own_colours(model, geom, 8)
-        assert own.shape == (8, 8, 3)
-        np.testing.assert_allclose(own, np.broadcast_to(colour, own.shape), atol=1e-6)
-
-
 class FewSpares:
     """What the family needs of a scene, with one spare material of each kind."""
 
@@ -288,6 +276,7 @@ class FewSpares:
 
     def __init__(self):
         self.model = mujoco.MjModel.from_xml_string(LOOKS)
+        self.surfaces = Surfaces(self)
         self.painted = {}
 
     def update(self):
@@ -301,6 +290,26 @@ class FewSpares:
 
     def set_texture(self, material, rgb):
         self.painted[material] = rgb
+
+
+def test_geoms_are_grouped_by_their_look():
+    surfaces = FewSpares().surfaces
+    planes, solids = surfaces.looks()
+    assert [geoms.tolist() for geoms in planes] == [[0]]
+    assert [geoms.tolist() for geoms in solids] == [[1, 2], [3]]  # what is not seen is left out
+    assert surfaces.solids().tolist() == [1, 2, 3]
+
+
+def test_a_surfaces_own_colours_are_those_that_are_drawn():
+    surfaces = FewSpares().surfaces
+    for geom, drawn in ((0, (0.5, 0, 0)), (1, (0.2, 0.4, 0.6)), (3, (0, 1, 0))):
+        colour, texels = surfaces.own(geom, 8)
+        assert (texels is not None) == (geom == 0)
+        if texels is not None:
+            assert (texels.shape, texels.dtype) == ((8, 8, 3), np.uint8)
+            colour = colour * (texels / 255)
+        np.testing.assert_allclose(colour, np.broadcast_to(drawn, colour.shape), atol=1e-6)
+        assert surfaces.luma(geom) == pytest.approx(np.dot(drawn, LUMA), abs=1e-6)
 
 
 def test_glass_stays_glass_and_many_looks_share_the_spare_materials():
@@ -320,6 +329,6 @@ def test_solids_keep_their_side_of_the_floor(floor, solids_are_lighter, severity
         scene.model.geom_matid[0] = -1
         scene.model.geom_rgba[0, :3] = floor
         texture.Texture().apply(scene, severity, np.random.default_rng(seed))
-        ground, solids = (scene.painted[i] @ [0.2126, 0.7152, 0.0722] for i in (0, 1))
+        ground, solids = (scene.painted[i] @ LUMA for i in (0, 1))
         gap = solids.min() - ground.max() if solids_are_lighter else ground.min() - solids.max()
         assert gap > 0.1 * 255
