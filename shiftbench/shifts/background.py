@@ -31,7 +31,7 @@ LUMA, SATURATION = (0.15, 0.4), 1.0
 #: How much a second pattern darkens the first at most, like shade on a wall. Ours.
 SHADE = 0.3
 
-#: Steps of that shade: two grey levels each, at most.
+#: Steps of that shade, a fiftieth of the colour each.
 SHADES = 16
 
 #: Mean luma that a user's picture is darkened to, if it is lighter, for the same reason. Ours.

@@ -69,13 +69,14 @@ class Color(GradedFamily):
             if texels is None:
                 texels = np.full((size, size, 3), 255, np.uint8)
             picture = _recoloured(texels, turn * colour, offset)
-            surfaces.cover(geoms, spare, picture)
-            clean.append(colour * mean(texels))
+            clean.append(colour * mean(texels))  # before it is covered: these are no copies
             shown.append(mean(picture))
+            surfaces.cover(geoms, spare, picture)
         self._rows = _own_colours(scene, ground)
         colours = self._present()
         turns, offsets = _recolourings(numbers, rng, TRIES * len(colours))
-        tried = (turns.reshape(len(colours), -1, 3) @ colours[..., None]).reshape(-1, TRIES, 3)
+        turns = turns.reshape(len(colours), 3 * TRIES, 3)
+        tried = (turns @ colours[..., None]).reshape(len(colours), TRIES, 3)
         tried = np.clip(tried + offsets.reshape(tried.shape), 0, 1)
         before = _apart(colours[:, None], clean)
         after = _apart(tried[:, :, None], shown)

@@ -35,6 +35,11 @@ TOGETHER = {
 }
 
 
+#: Numbers between the streams of two families: those NumPy's ``PCG64.jumped`` skips, 2^128 over the
+#: golden ratio, so that no part of the generator's state is the same.
+STRIDE = 0x9E3779B97F4A7C15F39CC0605CEDC835
+
+
 class Composite(ShiftFamily):
     """Families that act one after the other, each with a random stream of its own.
 
@@ -56,13 +61,13 @@ class Composite(ShiftFamily):
         """Yield each member's name, itself, and a stream for it until the next one is asked for.
 
         The stream depends on the name's place in `SCENE` alone: it is that of ``rng``, so many
-        times 2^64 numbers later.
+        times `STRIDE` numbers later.
         """
         source = rng.bit_generator
         start = source.state
         for name, member in self.members.items():
             source.state = start
-            source.advance((1 + SCENE.index(name)) << 64)
+            source.advance((1 + SCENE.index(name)) * STRIDE)
             yield name, member, rng
 
     def step(self, scene: Scene, t: int) -> None:

@@ -118,9 +118,9 @@ class Distractor(GradedFamily):
         turning = TUMBLE * rng.uniform(-1, 1, count) * (numbers.speed > 0)
         self._course = _Course(start, velocity, points, turns, angle, turning)
 
-        camera, aspect = scene.mjv.camera[0], scene.width / scene.height
-        height = camera.pos[2] - max(scene.floors(), default=-np.inf)
-        self._layout = _Layout(_Eye(camera, aspect), self._bodies, shares, self._radius, height)
+        eye = _Eye(scene.mjv.camera[0], scene.width / scene.height)
+        floor = max(scene.floors(), default=-np.inf)
+        self._layout = _Layout(eye, self._bodies, shares, self._radius, floor)
 
     def decorate(self, scene: Scene, t: int) -> None:
         if not self._count:
@@ -143,7 +143,8 @@ class Distractor(GradedFamily):
 class _Layout:
     """Where distractors stand and how large they are, as one camera sees them.
 
-    Worked out for as many frames at once as the `_Course` is, unless the camera turns.
+    Worked out for as many frames at once as the `_Course` is, unless the camera turns, or moves up
+    or down.
 
     Args:
         eye: of the clean camera.
@@ -151,7 +152,7 @@ class _Layout:
             shares of.
         shares: float (n,), the depths.
         radius: float (n,), in half frames.
-        height: of the clean camera above the ground, in units of length; infinite without one.
+        floor: height of the ground, in units of length; -inf without one.
 
     Attributes:
         eye: the present one.
@@ -163,12 +164,14 @@ class _Layout:
         bodies: _Bodies,
         shares: np.ndarray,
         radius: np.ndarray,
-        height: float,
+        floor: float,
     ) -> None:
-        self.eye, self._radius, self._height = eye, radius, height
+        self.eye, self._radius, self._floor = eye, radius, floor
+        self._level = eye.camera.pos[2]
         depths = bodies.depths(eye)
         distance = float(depths.mean()) if len(depths) else bodies.extent
-        self._depth, self._near = distance * shares, NEAR * distance
+        # Before nothing there is nothing to be hidden.
+        self._depth, self._near = distance * shares, NEAR * distance if len(depths) else 0.0
         self._where: np.ndarray | None = None
 
     def seen_by(
@@ -181,8 +184,9 @@ class _Layout:
             float32 (n, 3); and the least radius that each may shrink to, float32 (n,) in half
             frames: none where it stands before the task's things. None where all stand behind.
         """
-        if not self.eye.fits(camera):
-            self.eye, self._where = _Eye(camera, self.eye.aspect), None
+        level = camera.pos[2]
+        if level != self._level or not self.eye.fits(camera):
+            self.eye, self._level, self._where = _Eye(camera, self.eye.aspect), level, None
             where, k = where[k : k + 1], 0
         if where is not self._where:
             self._where, self._found = where, self._laid_out(where)
@@ -193,7 +197,7 @@ class _Layout:
         rays, wide = self.eye.along(where), self._radius * self.eye.tangent
         # Behind the ground nothing is seen: what would be there lies on it instead.
         falls = np.maximum(-rays[..., 2], 1e-6)
-        depth = np.minimum(self._depth, self._height / (falls + wide))
+        depth = np.minimum(self._depth, (self._level - self._floor) / (falls + wide))
         near = depth * (1 - wide) < self._near
         sizes = (self.eye.tangent * depth).astype(np.float32)
         offsets = (depth[..., None] * rays).astype(np.float32)

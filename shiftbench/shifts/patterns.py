@@ -3,7 +3,7 @@
 A *field* is periodic in both directions, so that a texture repeats without a seam and a backdrop
 scrolls for ever; `painted` turns it into a picture through a palette's `ramps`. A kind computes one
 in a millisecond or two, float32 (S, S) in [0, 1]; `field` takes one out of a stock that is computed
-once a process, and turns and moves it.
+once a process, up to a size, and turns and moves it.
 
 The kinds are held out: the generator that pre-trains the shipped encoder (`shiftbench.pretrain`)
 draws value noise, checkers, stripes, gradients and speckle, and none of those may be added here;
@@ -194,7 +194,7 @@ def field(rng: np.random.Generator, size: int, kind: str = "", enlarge: bool = F
     return np.concatenate([found[:, x:], found[:, :x]], 1)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=2048)
 def _stock(kind: str, number: int, size: int, enlarge: bool) -> np.ndarray:
     """Return one field of the stock, uint8 (S, S), not to be changed."""
     rng = seeding.rng(seeding.seed_of("pattern", kind, number))

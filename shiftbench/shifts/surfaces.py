@@ -102,7 +102,8 @@ class Surfaces:
 
         Returns:
             Its colour, float32 (3,) in [0, 1], and what that is multiplied with at each place of
-            its texture: uint8 (size, size, 3), not to be changed, or None without one.
+            its texture: uint8 (size, size, 3), or None without one. Neither may be changed, and
+            both may be changed by `cover` and `wear`.
         """
         colour, texture = self._rgba(geom)[:3], self._texture(geom)
         if texture < 0:
@@ -160,9 +161,13 @@ class Surfaces:
 
 
 def mean(picture: np.ndarray) -> np.ndarray:
-    """Return the mean colour of a picture, (H, W, 3) of any type: float32 (3,)."""
-    pixels = picture.reshape(-1, 3).astype(np.float32)
-    return np.full(len(pixels), 1 / len(pixels), np.float32) @ pixels  # forty times `mean`'s speed
+    """Return the mean colour of a picture, uint8 (H, W, 3): float32 (3,)."""
+    count = picture.shape[0] * picture.shape[1]
+    # A product with ones has forty times the speed of `numpy.mean`. Sums of whole numbers are exact
+    # up to 2^24 in float32, so that they do not depend on the machine's way of adding up.
+    kind = np.float32 if 255 * count <= 1 << 24 else np.float64
+    total = np.ones(count, kind) @ picture.reshape(-1, 3).astype(kind)
+    return (total / count).astype(np.float32)
 
 
 def _sampled(model: mujoco.MjModel, texture: int, size: int) -> np.ndarray:

@@ -92,3 +92,21 @@ def test_the_sky_is_recoloured_and_swings_from_severe_on(shift_envs, level, move
     for _ in range(3):
         frame = env.step(np.zeros(1))[0]
     assert (frame[:8] != first).any() == moves
+
+
+def test_the_ground_that_things_stand_out_from_is_the_one_before(shift_envs, monkeypatch):
+    """What was read of it must not be what it was covered with since: texture came before."""
+    seen, apart = [], color._apart
+    monkeypatch.setattr(color, "_apart", lambda a, b: seen.append(np.array(b)) or apart(a, b))
+    shift_envs["cartpole_balance"].reset(0, Shift("combined", "severe", 0.75), 1)
+    (sky, ground), shown = seen
+    assert (np.abs(shown - (sky, ground)).max(1) > 3).all()
+
+
+def test_things_without_colours_of_their_own_are_left(shift_envs, monkeypatch):
+    monkeypatch.setattr(color, "_own_colours", lambda scene, ground: [])
+    env = shift_envs["cartpole_balance"]
+    model, clean = env.scene.model, env.reset(0)
+    before = model.mat_rgba.copy()
+    assert (env.reset(0, Shift("color", "extreme", 1.0), 1) != clean).any()  # sky and ground
+    assert (model.mat_rgba == before).all()

@@ -8,6 +8,7 @@ import pytest
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.shifts import distractor
 from shiftbench.shifts.distractor import POINTS, Distractor, _Bodies, _Eye, _Layout, _Turns
+from shiftbench.shifts.surfaces import Surfaces
 from shiftbench.specs import LEVELS, Shift
 
 
@@ -102,11 +103,39 @@ def test_a_place_and_its_ray_agree(shift_envs):
     np.testing.assert_allclose(seen[:, 2], 3.0, atol=1e-5)
     # Far away they would be below the ground, a unit under the camera: they lie on it.
     radius = np.full(20, 0.1, np.float32)
-    layout = _Layout(eye, _Bodies(env.scene), np.full(20, 1e3), radius, height=1.0)
+    floor = camera.pos[2] - 1
+    layout = _Layout(eye, _Bodies(env.scene), np.full(20, 1e3), radius, floor)
     half_frames, offsets, _ = layout.seen_by(camera, where, 0)
     down = rays[:, 2] < -1e-3
     assert down.any()
     np.testing.assert_allclose((1.0 + offsets[:, 2])[down], (0.1 * half_frames)[down], atol=1e-5)
+
+
+@pytest.mark.parametrize("level", ["mild", "extreme"])
+def test_they_stay_above_the_ground_where_the_camera_follows_a_fall(tasks, level):
+    env = PixelEnv(tasks["walker_walk"])
+    rng = np.random.default_rng(0)
+    for look in range(3):
+        env.reset(look, at(level), look)
+        began = env.scene.mjv.camera[0].pos[2]
+        for _ in range(20):
+            env.step(rng.uniform(-1, 1, env.action_dim))
+            solids = env.scene.solids._vertices
+            shown = np.ptp(solids, axis=1).max(1) > 0
+            assert shown.any()
+            assert solids[shown].mean(1)[:, 2].min() > 0
+        assert env.scene.mjv.camera[0].pos[2] < began - 0.3
+    env.close()
+
+
+def test_a_scene_without_things_of_the_task_can_be_drawn(shift_envs, monkeypatch):
+    env = shift_envs["cartpole_balance"]
+    monkeypatch.setattr(Surfaces, "solids", lambda self: np.zeros(0, int))
+    monkeypatch.setattr(Distractor, "_shapes", ())
+    clean = env.reset(0).astype(int)
+    frame = env.reset(0, Shift("distractor", "severe", 0.74), 1)  # with a family of its own
+    assert not len(env._family._bodies.radii)
+    assert (np.abs(frame - clean).max(-1) > 8).mean() > 0.03
 
 
 @pytest.mark.parametrize("frames", [1, 5])
