@@ -35,9 +35,9 @@ class Camera(GradedFamily):
     # read from frames of 64 px after its larger ones.
     table: ClassVar = {
         # Degrees ± this.
-        "azimuth": (0.0, 1.8, 3.2, 6.0, 10.25),
-        "elevation": (0.0, 1.8, 3.2, 6.0, 10.25),
-        "roll": (0.0, 1.8, 3.2, 6.0, 10.25),
+        "azimuth": (0.0, 1.65, 2.95, 5.4, 10.0),
+        "elevation": (0.0, 1.65, 2.95, 5.4, 10.0),
+        "roll": (0.0, 1.65, 2.95, 5.4, 10.0),
         # Shares of the distance that the camera comes nearer, or goes farther away, at most.
         # Farther than here the thinnest bodies vanish at 64 px.
         "nearer": (0.0, 0.02, 0.03, 0.045, 0.075),

@@ -75,7 +75,7 @@ class Distractor(GradedFamily):
         # How many, rounded. Ours.
         "count": (0.0, 6.0, 7.0, 8.0, 9.0),
         # Mean radius in half frames. Ours.
-        "radius": (0.1, 0.215, 0.27, 0.32, 0.45),
+        "radius": (0.1, 0.245, 0.305, 0.385, 0.5),
         # Half frames an agent step that they drift by. Ours: still up to ``moderate``.
         "speed": (0.0, 0.0, 0.0, 0.015, 0.03),
         # Share of them that passes before the task's things. Ours.
