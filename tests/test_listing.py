@@ -46,7 +46,7 @@ def test_agents_and_encoders_are_named():
     assert agents["pvm-partial"] == {
         "agent": "pvm-partial",
         "algorithm": "dreamer",
-        "encoder": "synth",
+        "encoder": "synth-2",
         "mode": "partial",
         "augment": "none",
     }

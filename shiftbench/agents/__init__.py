@@ -24,11 +24,11 @@ AGENTS = Registry(
         for spec in (
             AgentSpec("scratch", "dreamer", "cnn", "scratch"),
             AgentSpec("scratch-aug", "dreamer", "cnn", "scratch", augment="photometric"),
-            AgentSpec("pvm-frozen", "dreamer", "synth", "frozen"),
-            AgentSpec("pvm-partial", "dreamer", "synth", "partial"),
-            AgentSpec("pvm-full", "dreamer", "synth", "full"),
-            AgentSpec("pvm-lowlr", "dreamer", "synth", "lowlr"),
-            AgentSpec("pvm-lora", "dreamer", "synth", "lora"),
+            AgentSpec("pvm-frozen", "dreamer", "synth-2", "frozen"),
+            AgentSpec("pvm-partial", "dreamer", "synth-2", "partial"),
+            AgentSpec("pvm-full", "dreamer", "synth-2", "full"),
+            AgentSpec("pvm-lowlr", "dreamer", "synth-2", "lowlr"),
+            AgentSpec("pvm-lora", "dreamer", "synth-2", "lora"),
             AgentSpec("random", "random", "none", "scratch"),
             AgentSpec("zero", "zero", "none", "scratch"),
         )

@@ -125,13 +125,9 @@ def test_a_buffer_that_moved_is_stored(cartpole, tmp_path):
     [
         *(
             ("cartpole_balance", resolve(name))
-            for name in ("scratch", "scratch-aug", "pvm-frozen", "pvm-partial")
+            for name in ("scratch", "scratch-aug", "pvm-frozen", "pvm-partial", "pvm-full")
         ),
-        *(
-            ("cartpole_balance", resolve(f"pvm-{mode}", encoder="synth-2"))
-            for mode in ("frozen", "partial", "full")
-        ),
-        ("ball_in_cup_catch", resolve("pvm-frozen", encoder="synth-2")),
+        *(("ball_in_cup_catch", resolve(name)) for name in ("scratch", "pvm-frozen")),
         ("finger_spin", resolve("scratch")),
     ],
     ids=lambda value: value if isinstance(value, str) else value.id,

@@ -272,7 +272,7 @@ def test_bad_input_is_one_line(call, tmp_path, mine, mini, cartpole):
     for arguments, expected in (
         ((*CARTPOLE, "--agent", "random"), "--agent random: this agent has no encoder"),
         ((*CARTPOLE, *scratch, "--states", "0"), "'--states'"),
-        ((*CARTPOLE, *scratch, "--checkpoint", other), "encoder 'synth'"),
+        ((*CARTPOLE, *scratch, "--checkpoint", other), "encoder 'synth-2'"),
         ((*CARTPOLE, *scratch, "--checkpoint", "no"), "--checkpoint no: no such file"),
         ((*CARTPOLE, *scratch, "--rows", "rows.csv"), "--rows rows.csv: holds no rows"),
         (("probe", *scratch, *MINE, "--checkpoint", mine_only), "'my_task' lists no positions"),
