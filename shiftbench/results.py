@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from shiftbench.errors import ShiftBenchError
+from shiftbench.errors import ShiftBenchError, unknown
 from shiftbench.files import replacing
 from shiftbench.parsing import heading, parse, shown
 from shiftbench.schema import COLUMNS, KEY, KINDS, SCHEMA
@@ -128,6 +128,18 @@ def read_rows(
     _check_comparable(rows)
     _check_unique(rows)
     return rows if places else rows.drop(columns=["_file", "_row"])
+
+
+def only(rows: pd.DataFrame, column: str, names: Sequence[str]) -> pd.DataFrame:
+    """Return the rows with one of ``names`` in ``column``; all of them where no name is given.
+
+    Raises:
+        ShiftBenchError: no row has one of the names.
+    """
+    for name in names:
+        if name not in set(rows[column]):
+            raise unknown(column, name, set(rows[column]), f"--{column}")
+    return rows[rows[column].isin(names)].reset_index(drop=True) if names else rows
 
 
 def _expand(paths: Iterable[Path]) -> list[Path]:

@@ -18,6 +18,7 @@ from support import COMMAND, MINE, package
 
 from shiftbench import __version__
 from shiftbench.agents import AGENTS
+from shiftbench.data import data_dir
 from shiftbench.results import file_name
 
 #: No task is played twice under one shift, so that the tests are quick.
@@ -144,6 +145,21 @@ def test_run_and_report_print_the_same_json_and_nothing_else(call, mine):
     again = call("report", "runs", "--tasks-dir", "tasks", "--out", "tables", "--json")
     assert (again.code, json.loads(again.out)) == (0, json.loads(done.out))
     assert {path.name for path in Path("tables").iterdir()} == TABLES | PLOTS
+
+
+def test_a_report_of_some_agents_on_some_tasks(call):
+    rows = str(data_dir("results") / "mini-pilot" / "episodes.csv")
+    agents = ("--agent", "scratch", "--agent", "pvm-frozen")
+    done = call("report", rows, *agents, "--task", "ball_in_cup_catch", "--out", "tables", "--json")
+    found = json.loads(done.out)
+    board = found["leaderboard"]
+    assert (done.code, {entry["agent"] for entry in board}) == (0, {"scratch", "pvm-frozen"})
+    assert {entry["tasks"] for entry in board} == {1}
+    wrong = call("report", rows, "--task", "ball_in_cup", "--out", "others")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "unknown task 'ball_in_cup' for --task. Did you mean 'ball_in_cup_catch'?" in wrong.err
+    assert wrong.err.count("\n") == 1
+    assert not Path("others").exists()
 
 
 def test_anchors_as_json(call, mine):

@@ -27,6 +27,8 @@ SHOWN_PROBLEMS = 20
 @click.argument("runs", nargs=-1, type=PATH)
 @click.option("--tasks-dir", type=PATH, multiple=True, help="Folder with further task files.")
 @anchors_option
+@click.option("--agent", "agents", multiple=True, help="Agent; repeatable. Default: all.")
+@click.option("--task", "tasks", multiple=True, help="Task; repeatable. Default: all.")
 @click.option("--out", type=PATH, default=Path("report"), show_default=True)
 @click.option(
     "--html",
@@ -35,8 +37,8 @@ SHOWN_PROBLEMS = 20
     help="Write the report as a page as well, DIR/index.html, which needs no network.",
 )
 @json_option
-def report_(runs: tuple[Path, ...], tasks_dir: tuple, anchors_file: Path | None, out: Path,
-            html: Path | None, as_json: bool) -> None:  # fmt: skip
+def report_(runs: tuple[Path, ...], tasks_dir: tuple, anchors_file: Path | None, agents: tuple,
+            tasks: tuple, out: Path, html: Path | None, as_json: bool) -> None:  # fmt: skip
     """Turn rows (CSV files, folders, globs; default: runs) into a leaderboard and plots."""
     from shiftbench import files, report, results, specs
     from shiftbench.report import curves
@@ -44,6 +46,7 @@ def report_(runs: tuple[Path, ...], tasks_dir: tuple, anchors_file: Path | None,
     runs = runs or (Path("runs"),)
     known = specs.load_tasks(tuple(tasks_dir))
     rows = results.read_rows(runs, known, specs.load_scales(anchors_file) if anchors_file else {})
+    rows = results.only(results.only(rows, "agent", agents), "task", tasks)
     if html:
         files.check_writable(html, "--html")
     board = report.build(rows, out, curves=curves.read(runs, rows), html=html, tasks=known)
