@@ -159,6 +159,10 @@ def test_a_report_of_some_agents_on_some_tasks(call):
     assert (wrong.code, wrong.out) == (2, "")
     assert "unknown task 'ball_in_cup' for --task. Did you mean 'ball_in_cup_catch'?" in wrong.err
     assert wrong.err.count("\n") == 1
+    partial = ("--agent", "scratch", "--agent", "pvm-partial")  # which has no rows there
+    lacking = call("report", rows, *partial, "--task", "ball_in_cup_catch", "--out", "others")
+    assert (lacking.code, lacking.out) == (2, "")
+    assert "unknown agent 'pvm-partial' for --agent" in lacking.err
     assert not Path("others").exists()
 
 

@@ -46,7 +46,7 @@ def report_(runs: tuple[Path, ...], tasks_dir: tuple, anchors_file: Path | None,
     runs = runs or (Path("runs"),)
     known = specs.load_tasks(tuple(tasks_dir))
     rows = results.read_rows(runs, known, specs.load_scales(anchors_file) if anchors_file else {})
-    rows = results.only(results.only(rows, "agent", agents), "task", tasks)
+    rows = results.only(results.only(rows, "task", tasks), "agent", agents)
     if html:
         files.check_writable(html, "--html")
     board = report.build(rows, out, curves=curves.read(runs, rows), html=html, tasks=known)
