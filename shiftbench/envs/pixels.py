@@ -10,6 +10,7 @@ from shiftbench import seeding
 from shiftbench.envs import gl
 from shiftbench.errors import ShiftBenchError
 from shiftbench.registry import FAMILIES
+from shiftbench.shifts.base import ShiftFamily
 from shiftbench.specs import Shift, Task
 
 
@@ -84,6 +85,7 @@ class PixelEnv:
         self._whole_guard = False
         self._families: dict[Shift, Any] = {}
         self._family: Any = None
+        self._does: set[str] = set()
         self._shift = Shift.clean()
         self.steps = self.agent_steps = 0
         self._done = True
@@ -123,6 +125,11 @@ class PixelEnv:
         if not known:
             self._families[shift] = FAMILIES.get(shift.family).for_shift(shift)
         self._family = self._families[shift]
+        self._does = {
+            name
+            for name in ("step", "decorate", "post")
+            if getattr(type(self._family), name) is not getattr(ShiftFamily, name)
+        }
         # Every frame's work is the same code: one episode shows whether it writes to the model.
         self._whole_guard = not known
         if self._guard:
@@ -196,12 +203,17 @@ class PixelEnv:
             return self._renderer.draw()[0]
         if self._guard:
             self._guard.hold(model=self._whole_guard)
-        family.step(self.scene, self.agent_steps)
-        self._check_physics("step")
+        # What a family leaves as it is costs nothing, and need not be watched.
+        if "step" in self._does:
+            family.step(self.scene, self.agent_steps)
+            self._check_physics("step")
         self.scene.update()
-        family.decorate(self.scene, self.agent_steps)
-        self._check_physics("decorate")
+        if "decorate" in self._does:
+            family.decorate(self.scene, self.agent_steps)
+            self._check_physics("decorate")
         rgb, depth = self._renderer.draw(depth=family.needs_depth)
+        if "post" not in self._does:
+            return rgb
         image = family.post(rgb, depth, self.agent_steps)
         self._check_physics("post")
         if (

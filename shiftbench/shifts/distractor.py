@@ -7,6 +7,7 @@ cover a body, a target or another thing of the task by more than a share of its 
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -56,6 +57,13 @@ TUMBLE = 0.2
 #: Frames whose motion is worked out at once.
 AHEAD = 8
 
+#: Heights of the camera that count as one, as a share of the mean depth above: where it follows
+#: something, what lies on the ground floats by as much at most.
+GRAIN = 0.02
+
+#: A place outside of every picture, in half frames.
+FAR = 1e9
+
 #: Points along the longest axis of a body that stand for it.
 ALONG = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
 
@@ -92,7 +100,7 @@ class Distractor(GradedFamily):
         self._count = count = round(numbers.count)
         if not count:
             return
-        model, self._cover = scene.model, numbers.cover
+        model = scene.model
         things = (scene.surfaces.seen, model.geom_size, model.site_group, model.site_size)
         shapes = (*(array.tobytes() for array in things), model.site_rgba[:, 3].tobytes())
         if shapes != self._shapes:  # a task may change them at a reset, most never do
@@ -116,93 +124,125 @@ class Distractor(GradedFamily):
         turns = _Turns(axes / np.linalg.norm(axes, axis=1, keepdims=True))
         angle = rng.uniform(0, 2 * np.pi, count)
         turning = TUMBLE * rng.uniform(-1, 1, count) * (numbers.speed > 0)
-        self._course = _Course(start, velocity, points, turns, angle, turning)
+        course = _Course(start, velocity, points, turns, angle, turning)
 
         eye = _Eye(scene.mjv.camera[0], scene.width / scene.height)
         floor = max(scene.floors(), default=-np.inf)
-        self._layout = _Layout(eye, self._bodies, shares, self._radius, floor)
+        cover = numbers.cover
+        self._layout = _Layout(eye, self._bodies, course, shares, self._radius, cover, floor)
 
     def decorate(self, scene: Scene, t: int) -> None:
         if not self._count:
             return
-        camera = scene.mjv.camera[0]
-        where, k = self._course.at(t)
-        vertices, facing = self._course.vertices[k], self._course.facing[k]
-        size, offset, least = self._layout.seen_by(camera, where, k)
-        shown = self._radius
-        if least is not None:
+        camera, layout, shown = scene.mjv.camera[0], self._layout, self._radius
+        k = layout.at(camera, t)
+        if layout.near[k]:
             # Those shrink that would cover what stands behind them.
-            places, reach = self._bodies.seen(camera, self._layout.eye)
-            room = np.abs(where[k][:, None] - places)
-            room -= (1 - self._cover) * reach
-            shown = np.minimum(np.maximum(room.min(1), least), shown)
+            discs, depths = self._bodies.seen(layout.position, layout.eye)
+            room = np.abs(layout.where[k] - discs)
+            room -= layout.reach / depths
+            shown = np.minimum(np.minimum.reduce(room, 1), shown, dtype=np.float32)
             shown *= shown > self._vanishing
-        scene.solids.place(vertices, shown * size, offset + camera.pos, facing)
+        scene.solids.place(layout.vertices[k], shown, layout.places[k], layout.facing[k])
 
 
 class _Layout:
     """Where distractors stand and how large they are, as one camera sees them.
 
-    Worked out for as many frames at once as the `_Course` is, unless the camera turns, or moves up
-    or down.
+    Worked out for as many frames at once as the `_Course` is, unless the camera turns.
 
     Args:
         eye: of the clean camera.
         bodies: the task's things, whose mean depth now is that which the distractors are given
             shares of.
+        course: what the distractors do.
         shares: float (n,), the depths.
         radius: float (n,), in half frames.
+        cover: share of a body's half width that one of those before it may cover.
         floor: height of the ground, in units of length; -inf without one.
 
     Attributes:
         eye: the present one.
+        position: of the camera, float (3,).
+        vertices: of distractors of a radius of one half frame, in units of length, float32 (frames,
+            n, 8, 3).
+        facing: what they face, likewise.
+        places: where they stand, float32 (frames, n, 3).
+        where: the same in the picture, complex (frames, n, 1) in half frames; `FAR` for those
+            that stand behind the task's things.
+        near: whether any of a frame does not.
+        reach: float (discs,): divided by their depths, the least distances in half frames that
+            things before them keep.
     """
 
     def __init__(
         self,
         eye: _Eye,
         bodies: _Bodies,
+        course: _Course,
         shares: np.ndarray,
         radius: np.ndarray,
+        cover: float,
         floor: float,
     ) -> None:
-        self.eye, self._radius, self._floor = eye, radius, floor
-        self._level = eye.camera.pos[2]
-        depths = bodies.depths(eye)
+        self.eye, self._course, self._radius, self._floor = eye, course, radius, floor
+        _, depths = bodies.seen(eye.camera.pos, eye)
         distance = float(depths.mean()) if len(depths) else bodies.extent
         # Before nothing there is nothing to be hidden.
         self._depth, self._near = distance * shares, NEAR * distance if len(depths) else 0.0
-        self._where: np.ndarray | None = None
+        self._least = (1 - cover) * bodies.radii
+        camera = eye.camera
+        self._start, self._grain = float(camera.pos[2]), GRAIN * distance
+        self._axes = camera.up.tobytes(), camera.forward.tobytes()
+        # What is laid out: for which camera, of which frames, and how high it stands in grains.
+        self._here: tuple[bytes, ...] = ()
+        self._seen: np.ndarray | None = None
+        self._level: int | None = None
 
-    def seen_by(
-        self, camera: mujoco.MjvGLCamera, where: np.ndarray, k: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Return the look of frame ``k`` of ``where``, complex (frames, n), in half frames.
+    def at(self, camera: mujoco.MjvGLCamera, t: int) -> int:
+        """Lay out frame ``t``, and return which of the frames laid out it is."""
+        course = self._course
+        k = course.at(t)
+        here = camera.pos.tobytes(), camera.up.tobytes(), camera.forward.tobytes()
+        if here == self._here and course.where is self._seen:
+            return k
+        self._here = here
+        if here[1:] != self._axes:
+            # A camera that turns does so in every frame.
+            self._axes, self._seen, self._level = here[1:], None, None
+            self.eye = _Eye(camera, self.eye.aspect)
+            self._look(slice(k, k + 1))
+            k = 0
+        elif course.where is not self._seen:
+            self._seen, self._level = course.where, None
+            self._look(slice(None))
+        grains = math.floor((float(camera.pos[2]) - self._start) / self._grain)
+        if grains != self._level:
+            self._level = grains
+            self._lay_out(self._start + grains * self._grain)
+        self.places = self._offset + camera.pos
+        self.position = camera.pos.astype(np.float64)
+        return k
 
-        Returns:
-            How long half a frame is where they stand, float32 (n,); from the camera to there,
-            float32 (n, 3); and the least radius that each may shrink to, float32 (n,) in half
-            frames: none where it stands before the task's things. None where all stand behind.
-        """
-        level = camera.pos[2]
-        if level != self._level or not self.eye.fits(camera):
-            self.eye, self._level, self._where = _Eye(camera, self.eye.aspect), level, None
-            where, k = where[k : k + 1], 0
-        if where is not self._where:
-            self._where, self._found = where, self._laid_out(where)
-        sizes, offsets, least, near = self._found
-        return sizes[k], offsets[k], least[k] if near[k] else None
+    def _look(self, frames: slice) -> None:
+        """Turn frames of the course into rays from the camera."""
+        course, tangent = self._course, self.eye.tangent
+        self._where, self._turned = course.where[frames], course.vertices[frames]
+        self.facing = course.facing[frames]
+        self._rays, wide = self.eye.along(self._where), self._radius * tangent
+        self._falls, self._front = np.maximum(-self._rays[..., 2], 1e-6) + wide, 1 - wide
+        self.reach = self._least / tangent
 
-    def _laid_out(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[bool]]:
-        rays, wide = self.eye.along(where), self._radius * self.eye.tangent
+    def _lay_out(self, level: float) -> None:
+        """Choose how far away things are along the rays of a camera that stands this high."""
         # Behind the ground nothing is seen: what would be there lies on it instead.
-        falls = np.maximum(-rays[..., 2], 1e-6)
-        depth = np.minimum(self._depth, (self._level - self._floor) / (falls + wide))
-        near = depth * (1 - wide) < self._near
-        sizes = (self.eye.tangent * depth).astype(np.float32)
-        offsets = (depth[..., None] * rays).astype(np.float32)
-        least = np.where(near, np.float32(0), self._radius)
-        return sizes, offsets, least, near.any(1).tolist()
+        depth = np.minimum(self._depth, (level - self._floor) / self._falls)
+        near = depth * self._front < self._near
+        half = (self.eye.tangent * depth).astype(np.float32)
+        self.vertices = self._turned * half[..., None, None]
+        self._offset = (depth[..., None] * self._rays).astype(np.float32)
+        self.where = np.where(near, self._where, FAR)[..., None]
+        self.near = near.any(1).tolist()
 
 
 class _Course:
@@ -217,6 +257,8 @@ class _Course:
         angle, turning: float (n,), in radians and radians a frame.
 
     Attributes:
+        where: their places, complex (frames, n) in half frames: the real part counts to the right,
+            the imaginary one upwards.
         vertices, facing: turned ``points``, each float32 (frames, n, 8, 3).
     """
 
@@ -235,20 +277,17 @@ class _Course:
         self._frames = AHEAD if self._moves else 1
         self._first = -1
 
-    def at(self, t: int) -> tuple[np.ndarray, int]:
-        """Return where they are, complex (frames, n) in half frames, and which of these is ``t``.
-
-        The real part counts to the right and the imaginary one upwards.
-        """
+    def at(self, t: int) -> int:
+        """Work out frame ``t``, and return which of the frames worked out it is."""
         k = t % self._frames
         if self._first < 0 or (self._moves and t - k != self._first):
             self._first = t - k
             times = np.arange(self._first, self._first + self._frames)[:, None]
             where = self._start + self._velocity * times
-            self._where = _wrapped(where.real) + 1j * _wrapped(where.imag)
+            self.where = _wrapped(where.real) + 1j * _wrapped(where.imag)
             turned = self._points @ self._turns.by(self._angle + self._turning * times)
             self.vertices, self.facing = np.split(turned, 2, axis=2)
-        return self._where, k
+        return k
 
 
 def _wrapped(value: np.ndarray) -> np.ndarray:
@@ -294,16 +333,11 @@ class _Eye:
 
     def __init__(self, camera: mujoco.MjvGLCamera, aspect: float) -> None:
         self.camera, self.aspect = camera, aspect
-        self._axes = camera.up.tobytes(), camera.forward.tobytes()
         self.tangent = camera.frustum_top / camera.frustum_near
         axes = np.array([(0.0, 0.0, 0.0), camera.up, camera.forward], np.float64)
         mujoco.mju_cross(axes[0], axes[2], axes[1])
         scales = np.array([[self.tangent * aspect], [self.tangent], [1.0]])
         self._out, self.projection = axes * scales, (axes / scales).T
-
-    def fits(self, camera: mujoco.MjvGLCamera) -> bool:
-        """Whether ``camera`` looks in the same direction."""
-        return self._axes == (camera.up.tobytes(), camera.forward.tobytes())
 
     def along(self, where: np.ndarray) -> np.ndarray:
         """Return the rays of unit depth through places, complex (..., n): float (..., n, 3)."""
@@ -336,25 +370,22 @@ class _Bodies:
         self._sites, self._site_positions = np.flatnonzero(shown), data.site_xpos
         self.radii = np.concatenate([np.repeat(width, len(ALONG)), model.site_size[self._sites, 0]])
 
-    def seen(self, camera: mujoco.MjvGLCamera, eye: _Eye) -> tuple[np.ndarray, np.ndarray]:
-        """Return the discs' places, complex (n,), and radii, float (n,), in half frames."""
-        seen = self._project(camera, eye)
-        depths = np.maximum(seen[:, 2:], 1e-6)
-        places = (seen[:, :2] / depths).view(np.complex128)[:, 0]
-        return places, self.radii / (eye.tangent * depths[:, 0])
+    def seen(self, position: np.ndarray, eye: _Eye) -> tuple[np.ndarray, np.ndarray]:
+        """Return the discs' places, complex (n,) in half frames, and their depths, float (n,).
 
-    def depths(self, eye: _Eye) -> np.ndarray:
-        """Return how far the discs are from the camera of ``eye``, along its line of sight."""
-        return np.maximum(self._project(eye.camera, eye)[:, 2], 1e-6)
-
-    def _project(self, camera: mujoco.MjvGLCamera, eye: _Eye) -> np.ndarray:
+        Args:
+            position: of the camera, float (3,).
+            eye: of the camera.
+        """
         points = self._turns.take(self._axes)
         points *= self._steps
         points += self._positions.take(self._geoms, 0)
         if len(self._sites):
             points = np.concatenate([points, self._site_positions.take(self._sites, 0)])
-        points -= camera.pos
-        return points @ eye.projection
+        points -= position
+        seen = points.dot(eye.projection)
+        depths = np.maximum(seen[:, 2:], 1e-6)
+        return (seen[:, :2] / depths).view(np.complex128)[:, 0], depths[:, 0]
 
 
 def _half_sizes(model: mujoco.MjModel) -> np.ndarray:

@@ -7,7 +7,15 @@ import pytest
 
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.shifts import distractor
-from shiftbench.shifts.distractor import POINTS, Distractor, _Bodies, _Eye, _Layout, _Turns
+from shiftbench.shifts.distractor import (
+    POINTS,
+    Distractor,
+    _Bodies,
+    _Course,
+    _Eye,
+    _Layout,
+    _Turns,
+)
 from shiftbench.shifts.surfaces import Surfaces
 from shiftbench.specs import LEVELS, Shift
 
@@ -53,7 +61,7 @@ def test_they_are_seen_and_leave_the_task_to_be_seen(tasks, name):
     covered, changed = ({level: [] for level in levels} for _ in range(2))
     for episode in range(8):
         clean = env.reset(episode)
-        things = np.unique(_Bodies(env.scene)._geoms)
+        things = env.scene.surfaces.solids()
         alpha = model.geom_rgba[things, 3].copy()
         model.geom_rgba[things, 3] = 0
         bodies = np.abs(clean.astype(int) - env.draw()).max(-1) > 20
@@ -104,11 +112,20 @@ def test_a_place_and_its_ray_agree(shift_envs):
     # Far away they would be below the ground, a unit under the camera: they lie on it.
     radius = np.full(20, 0.1, np.float32)
     floor = camera.pos[2] - 1
-    layout = _Layout(eye, _Bodies(env.scene), np.full(20, 1e3), radius, floor)
-    half_frames, offsets, _ = layout.seen_by(camera, where, 0)
+    still = np.zeros(20)
+    turns = _Turns(np.tile((1.0, 0.0, 0.0), (20, 1)))
+    points = np.ones((20, 16, 3), np.float32)
+    start = np.stack([where[0].real, where[0].imag], 1)
+    course = _Course(start, np.zeros((20, 2)), points, turns, still, still)
+    shares = np.full(20, 1e3)
+    layout = _Layout(eye, _Bodies(env.scene), course, shares, radius, 0.0, floor)
+    assert layout.at(camera, 0) == 0
+    np.testing.assert_allclose(course.where, where, atol=1e-12)
+    half_frames = layout.vertices[0, :, 0, 0]
     down = rays[:, 2] < -1e-3
     assert down.any()
-    np.testing.assert_allclose((1.0 + offsets[:, 2])[down], (0.1 * half_frames)[down], atol=1e-5)
+    lowest = layout.places[0, :, 2] - camera.pos[2] - 0.1 * half_frames
+    np.testing.assert_allclose(lowest[down], -1.0, atol=1e-5)
 
 
 @pytest.mark.parametrize("level", ["mild", "extreme"])
