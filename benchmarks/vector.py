@@ -119,13 +119,13 @@ def main() -> int:
     parser.add_argument("--task", action="append", help="repeatable; default: cartpole_balance")
     parser.add_argument("--shift", action="append", help="none or FAMILY:LEVEL, repeatable")
     parser.add_argument("--size", type=int, default=64, help="height and width of a frame")
-    parser.add_argument("--count", type=int, action="append", help="repeatable; default: 4, 8, 16")
+    parser.add_argument("--count", type=int, action="append", help="repeatable; default: 4, 16, 64")
     parser.add_argument("--blocks", type=int, default=10, help="blocks of each")
-    parser.add_argument("--steps", type=int, default=100, help="steps in a block")
+    parser.add_argument("--steps", type=int, default=60, help="steps in a block")
     parser.add_argument("--json", type=Path, help="write all numbers there")
     parser.add_argument("--out", type=Path, help="a page whose section 'vector' is filled")
     options = parser.parse_args()
-    counts = options.count or [4, 8, 16]
+    counts = options.count or [4, 16, 64]
     if min(counts) < 2 or min(options.blocks, options.steps) < 1:
         parser.error("--count must be at least 2, --blocks and --steps at least 1")
     rows = []

@@ -125,17 +125,19 @@ class PixelEnv:
         if not known:
             self._families[shift] = FAMILIES.get(shift.family).for_shift(shift)
         self._family = self._families[shift]
-        self._does = {
-            name
-            for name in ("step", "decorate", "post")
-            if getattr(type(self._family), name) is not getattr(ShiftFamily, name)
-        }
         # Every frame's work is the same code: one episode shows whether it writes to the model.
         self._whole_guard = not known
         if self._guard:
             self._guard.hold(model=True)
         self._family.apply(self.scene, shift.severity, rng)
         self._check_physics("apply")
+        # What a family leaves as it is costs nothing, and need not be watched.
+        methods = {name: getattr(self._family, name) for name in ("step", "decorate", "post")}
+        self._does = {
+            name
+            for name, method in methods.items()
+            if getattr(method, "__func__", method) is not getattr(ShiftFamily, name)
+        }
 
     def _check_physics(self, method: str) -> None:
         """Raise ShiftBenchError where the family has touched the physics in ``method``."""
@@ -203,7 +205,6 @@ class PixelEnv:
             return self._renderer.draw()[0]
         if self._guard:
             self._guard.hold(model=self._whole_guard)
-        # What a family leaves as it is costs nothing, and need not be watched.
         if "step" in self._does:
             family.step(self.scene, self.agent_steps)
             self._check_physics("step")

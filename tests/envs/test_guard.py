@@ -131,6 +131,17 @@ def test_the_state_is_watched_in_every_episode(cartpole, register):
     env.close()
 
 
+def test_what_apply_puts_in_place_of_a_method_is_called(cartpole, register):
+    class Inverts(ShiftFamily):
+        def apply(self, scene, severity, rng):
+            self.post = lambda rgb, depth, t: 255 - rgb
+
+    env = PixelEnv(cartpole)
+    clean = env.reset(0)
+    assert (env.reset(0, register(Inverts)) == 255 - clean).all()
+    env.close()
+
+
 def test_whoever_looks_for_it_may_look_away(cartpole, register):
     env = PixelEnv(cartpole, guarded=False)
     env.reset(0)
