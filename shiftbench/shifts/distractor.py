@@ -7,7 +7,6 @@ cover a body, a target or another thing of the task by more than a share of its 
 
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -56,10 +55,6 @@ TUMBLE = 0.2
 
 #: Frames whose motion is worked out at once.
 AHEAD = 8
-
-#: Heights of the camera that count as one, as a share of the mean depth above: where it follows
-#: something, what lies on the ground floats by as much at most.
-GRAIN = 0.02
 
 #: A place outside of every picture, in half frames.
 FAR = 1e9
@@ -149,7 +144,7 @@ class Distractor(GradedFamily):
 class _Layout:
     """Where distractors stand and how large they are, as one camera sees them.
 
-    Worked out for as many frames at once as the `_Course` is, unless the camera turns.
+    Worked out for as many frames at once as the `_Course` is, unless the camera moves.
 
     Args:
         eye: of the clean camera.
@@ -189,60 +184,66 @@ class _Layout:
         _, depths = bodies.seen(eye.camera.pos, eye)
         distance = float(depths.mean()) if len(depths) else bodies.extent
         # Before nothing there is nothing to be hidden.
-        self._depth, self._near = distance * shares, NEAR * distance if len(depths) else 0.0
+        self._near = NEAR * distance if len(depths) else 0.0
+        self._depth = (distance * shares).astype(np.float32)
         self._least = (1 - cover) * bodies.radii
-        camera = eye.camera
-        self._start, self._grain = float(camera.pos[2]), GRAIN * distance
-        self._axes = camera.up.tobytes(), camera.forward.tobytes()
-        # What is laid out: for which camera, of which frames, and how high it stands in grains.
-        self._here: tuple[bytes, ...] = ()
+        self._here = _key(eye.camera)
+        # Of which frames the rays are known, and which are laid out, all of them.
+        self._looked: np.ndarray | None = None
         self._seen: np.ndarray | None = None
-        self._level: int | None = None
 
     def at(self, camera: mujoco.MjvGLCamera, t: int) -> int:
         """Lay out frame ``t``, and return which of the frames laid out it is."""
         course = self._course
         k = course.at(t)
-        here = camera.pos.tobytes(), camera.up.tobytes(), camera.forward.tobytes()
-        if here == self._here and course.where is self._seen:
+        here = _key(camera)
+        moved = here != self._here
+        if not moved and course.where is self._seen:
             return k
+        if here[1:] != self._here[1:]:
+            self.eye, self._looked = _Eye(camera, self.eye.aspect), None
         self._here = here
-        if here[1:] != self._axes:
-            # A camera that turns does so in every frame.
-            self._axes, self._seen, self._level = here[1:], None, None
-            self.eye = _Eye(camera, self.eye.aspect)
-            self._look(slice(k, k + 1))
-            k = 0
-        elif course.where is not self._seen:
-            self._seen, self._level = course.where, None
-            self._look(slice(None))
-        grains = math.floor((float(camera.pos[2]) - self._start) / self._grain)
-        if grains != self._level:
-            self._level = grains
-            self._lay_out(self._start + grains * self._grain)
-        self.places = self._offset + camera.pos
-        self.position = camera.pos.astype(np.float64)
+        if course.where is not self._looked:
+            self._look()
+        if moved:  # as it will in the next frame
+            self._seen = None
+            self._lay_out(camera.pos, slice(k, k + 1))
+            return 0
+        self._seen = course.where
+        self._lay_out(camera.pos, slice(None))
         return k
 
-    def _look(self, frames: slice) -> None:
-        """Turn frames of the course into rays from the camera."""
-        course, tangent = self._course, self.eye.tangent
-        self._where, self._turned = course.where[frames], course.vertices[frames]
-        self.facing = course.facing[frames]
-        self._rays, wide = self.eye.along(self._where), self._radius * tangent
-        self._falls, self._front = np.maximum(-self._rays[..., 2], 1e-6) + wide, 1 - wide
+    def _look(self) -> None:
+        """Turn what the course has worked out into rays from the camera."""
+        where, tangent = self._course.where, self.eye.tangent
+        rays, wide = self.eye.along(where), self._radius * tangent
+        falls = np.maximum(-rays[..., 2], 1e-6)
+        self._rays, self._falls = rays.astype(np.float32), (falls + wide).astype(np.float32)
+        # Solids so wide that they reach the camera stand before everything.
+        self._front = (self._near / np.maximum(1 - wide, 1e-6)).astype(np.float32)
         self.reach = self._least / tangent
+        self._looked = where
 
-    def _lay_out(self, level: float) -> None:
-        """Choose how far away things are along the rays of a camera that stands this high."""
+    def _lay_out(self, position: np.ndarray, frames: slice) -> None:
+        """Choose how far away things are along the rays."""
+        course = self._course
         # Behind the ground nothing is seen: what would be there lies on it instead.
-        depth = np.minimum(self._depth, (level - self._floor) / self._falls)
-        near = depth * self._front < self._near
-        half = (self.eye.tangent * depth).astype(np.float32)
-        self.vertices = self._turned * half[..., None, None]
-        self._offset = (depth[..., None] * self._rays).astype(np.float32)
-        self.where = np.where(near, self._where, FAR)[..., None]
-        self.near = near.any(1).tolist()
+        ground = max(position[2] - self._floor, 0.0) / self._falls[frames]
+        depth = np.minimum(self._depth, ground)
+        near = depth < self._front
+        self.near = [True in row for row in near.tolist()]
+        depth, near = depth[..., None], near[..., None]
+        self.where = np.where(near, course.where[frames, :, None], FAR)
+        self.vertices = course.vertices[frames] * (self.eye.tangent * depth)[..., None]
+        self.facing = course.facing[frames]
+        self.places = depth * self._rays[frames]
+        self.places += position
+        self.position = position.astype(np.float64)
+
+
+def _key(camera: mujoco.MjvGLCamera) -> tuple[bytes, bytes, bytes]:
+    """Return where a camera stands and how it is turned, to compare."""
+    return camera.pos.tobytes(), camera.up.tobytes(), camera.forward.tobytes()
 
 
 class _Course:
@@ -360,7 +361,7 @@ class _Bodies:
         sizes = _half_sizes(model)[geoms]
         width = np.sort(sizes, 1)[:, 1]
         length = np.maximum(sizes.max(1) - width, 0)
-        self._steps = (length[:, None] * ALONG).reshape(-1, 1)
+        self._steps = np.repeat((length[:, None] * ALONG).reshape(-1, 1), 3, 1)
         self._geoms = np.repeat(geoms, len(ALONG))
         # Where the axis along the longest side stands in the flat array of all rotations.
         column = 9 * geoms + sizes.argmax(1)
