@@ -112,7 +112,7 @@ class PixelEnv:
         self._done = False
         self.scene.restore()
         self.scene.sync()
-        self._family = None
+        self._family, self._does = None, set()
         if shift is not None and shift.severity > 0:
             self._apply(shift, seeding.rng(shift_seed))
         self._frame = self.draw()
