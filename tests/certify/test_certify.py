@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pickle
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -167,6 +168,17 @@ def test_only_what_is_missing_is_measured(measured, short, monkeypatch):
     with pytest.raises(ShiftBenchError, match=r"haze-high.*not a cell .*delete it"):
         again()
     gone.write_bytes(whole)
+
+
+def test_another_process_looks_in_the_same_places(tasks, make_suite, tmp_path):
+    suite = make_suite(*GOOD)
+    for name in (*suite.tasks, "cartpole_balance"):
+        plan = cells.Plan.of(suite, tasks[name], 8, True)
+        sent = pickle.loads(pickle.dumps(plan))
+        for kind in cells.READERS:
+            assert sent.reader_path(tmp_path, kind) == plan.reader_path(tmp_path, kind)
+        for shift in plan.shifts:
+            assert sent.cell_path(tmp_path, shift) == plan.cell_path(tmp_path, shift)
 
 
 def test_a_cells_address_depends_on_what_changes_it(short, make_suite, tmp_path):
