@@ -147,7 +147,8 @@ def test_run_and_report_print_the_same_json_and_nothing_else(call, mine):
     assert {path.name for path in Path("tables").iterdir()} == TABLES | PLOTS
 
 
-def test_a_report_of_some_agents_on_some_tasks(call):
+def test_a_report_of_some_agents_on_some_tasks(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     rows = str(data_dir("results") / "mini-pilot" / "episodes.csv")
     agents = ("--agent", "scratch", "--agent", "pvm-frozen")
     done = call("report", rows, *agents, "--task", "ball_in_cup_catch", "--out", "tables", "--json")
