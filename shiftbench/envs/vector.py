@@ -235,8 +235,8 @@ def make_vec(
 
     Args:
         task: name of the task, or the task itself.
-        count: number of environments. Four times as many as there are cores, or more, keep the
-            cores busy; see ``docs/performance.md``.
+        count: number of environments. The more there are, the less the processes wait for each
+            other; see ``docs/performance.md``.
         processes: number of processes, each of which steps its share one after the other; as many
             as this process may use cores, where it is None.
         autoreset: when an environment starts its next episode. ``NEXT_STEP``, gymnasium's default:
