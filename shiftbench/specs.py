@@ -63,7 +63,7 @@ class Scale(Struct, frozen=True, forbid_unknown_fields=True):
         return 100.0 * (episode_return - self.random) / (self.reference - self.random)
 
 
-class Position(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Position(Struct, frozen=True, forbid_unknown_fields=True):
     """Something whose place one frame shows: one joint, or the place of one body, geom or site.
 
     Attributes:

@@ -120,9 +120,7 @@ class Plan(Struct, frozen=True):
         """
         names = [(str(shift), _shift_hash(shift)) for shift in shifts]
         fields = [self.task, self.image_size, self.render, self.states, self.solvable, names]
-        # Not as JSON: fields with their default are left out there, and whether a default that came
-        # from another process counts as one is chance.
-        digest = hashlib.sha256(repr(fields).encode())
+        digest = hashlib.sha256(msgspec.json.encode(fields))
         for module in _SOURCES:
             digest.update(Path(module.__file__).read_bytes())
         digest.update(Path(__file__).read_bytes())
