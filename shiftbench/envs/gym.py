@@ -33,6 +33,11 @@ class ShiftEnv(gymnasium.Env):
     the task's length and terminated only where the task itself ends. ``info`` holds ``steps``
     (environment steps so far) and ``discount``.
 
+    Attributes:
+        task: the protocol.
+        shift: what changes in the picture.
+        pixels: the task and its picture, without gymnasium.
+
     Args:
         task: name of the task, or the task itself.
         shift: ``none`` or ``FAMILY:LEVEL``.
@@ -71,10 +76,10 @@ class ShiftEnv(gymnasium.Env):
         self.shift = Shift.one(shift, backgrounds or "")
         self.render_mode = render_mode
         self._index = index
-        self._env = PixelEnv(self.task, image_size=image_size, render=render)
-        self.metadata = {**self.metadata, "render_fps": self._env.frames_per_second}
+        self.pixels = PixelEnv(self.task, image_size=image_size, render=render)
+        self.metadata = {**self.metadata, "render_fps": self.pixels.frames_per_second}
         self.observation_space = gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self._env.action_dim,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.pixels.action_dim,), np.float32)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -98,23 +103,23 @@ class ShiftEnv(gymnasium.Env):
             episode += self._index
             physics = seeding.episode_seed(self.task.name, self.task.version, episode)
             look = seeding.shift_seed(self.task.name, self.shift.family, self.shift.level, episode)
-        frame = self._env.reset(physics, self.shift, look)
+        frame = self.pixels.reset(physics, self.shift, look)
         return frame, {"steps": 0, "discount": 1.0}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Hold ``action`` for the task's action repeat."""
-        frame, reward, done, discount = self._env.step(action)
+        frame, reward, done, discount = self.pixels.step(action)
         terminated = done and discount == 0.0
-        info = {"steps": self._env.steps, "discount": discount}
+        info = {"steps": self.pixels.steps, "discount": discount}
         return frame, reward, terminated, done and not terminated, info
 
     def render(self) -> np.ndarray:
         """Return the present frame, uint8 (S, S, 3)."""
-        return self._env.render()
+        return self.pixels.render()
 
     def close(self) -> None:
         """Free the environment."""
-        self._env.close()
+        self.pixels.close()
 
 
 for _task in load_tasks().values():

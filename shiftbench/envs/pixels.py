@@ -28,6 +28,9 @@ class PixelEnv:
         frames_per_second: frames in a second of simulated time.
         position_names: names of what `positions` returns.
         blind: whether frames are black instead of drawn; may be changed between two of them.
+        late: whether `reset` and `step` leave a frame to `compose` and `capture`, but for an
+            episode's last, and return a black one that `capture` fills; may be changed too.
+        behind: whether the present frame is still to be filled.
 
     Args:
         task: the protocol.
@@ -81,6 +84,7 @@ class PixelEnv:
         self.position_names = self._positions.names
         self._renderer = Renderer(self.scene, render)
         self.blind = blind
+        self.late = self.behind = False
         self._guard = Guard(self.physics) if guarded else None
         self._whole_guard = False
         self._families: dict[Shift, Any] = {}
@@ -115,8 +119,7 @@ class PixelEnv:
         self._family, self._does = None, set()
         if shift is not None and shift.severity > 0:
             self._apply(shift, seeding.rng(shift_seed))
-        self._frame = self.draw()
-        return self._frame
+        return self._next()
 
     def _apply(self, shift: Shift, rng: np.random.Generator) -> None:
         """Let the family of ``shift`` edit the clean scene."""
@@ -184,8 +187,16 @@ class PixelEnv:
                 break
         self._done |= self.steps >= self.task.episode_steps
         self.agent_steps += 1
-        self._frame = self.draw()
-        return self._frame, float(reward), self._done, discount
+        return self._next(), float(reward), self._done, discount
+
+    def _next(self) -> np.ndarray:
+        """Return the frame after a reset or a step, or a black one in its place."""
+        self.behind = self.late and not self._done
+        self._frame = self._black() if self.behind else self.draw()
+        return self._frame
+
+    def _black(self) -> np.ndarray:
+        return np.zeros((self.scene.height, self.scene.width, 3), np.uint8)
 
     def draw(self) -> np.ndarray:
         """Draw frame ``agent_steps`` from the physics as it now stands: uint8 (S, S, 3).
@@ -193,16 +204,24 @@ class PixelEnv:
         `reset` and `step` do it themselves. Drawing twice moves a moving shift twice.
 
         Raises:
-            ShiftBenchError: the shift's family returns something else than such an image, or
-                changes the physics.
+            ShiftBenchError: as `compose` and `capture`.
         """
         if self.blind:
-            return np.zeros((self.scene.height, self.scene.width, 3), np.uint8)
+            return self._black()
+        self.compose()
+        return self.capture()
+
+    def compose(self) -> None:
+        """Let the scene show the physics as it now stands, under the shift: half of `draw`.
+
+        Raises:
+            ShiftBenchError: the shift's family changes the physics.
+        """
         self.scene.sync()
         family = self._family
         if family is None:
             self.scene.update()
-            return self._renderer.draw()[0]
+            return
         if self._guard:
             self._guard.hold(model=self._whole_guard)
         if "step" in self._does:
@@ -212,6 +231,26 @@ class PixelEnv:
         if "decorate" in self._does:
             family.decorate(self.scene, self.agent_steps)
             self._check_physics("decorate")
+
+    def capture(self) -> np.ndarray:
+        """Draw the scene as `compose` left it: uint8 (S, S, 3).
+
+        Raises:
+            ShiftBenchError: the shift's family returns something else than such an image, or
+                changes the physics.
+        """
+        picture = self._picture()
+        if self.behind:
+            self._frame[:] = picture  # who was given it sees it
+            self.behind = False
+        else:
+            self._frame = picture
+        return self._frame
+
+    def _picture(self) -> np.ndarray:
+        family = self._family
+        if family is None:
+            return self._renderer.draw()[0]
         rgb, depth = self._renderer.draw(depth=family.needs_depth)
         if "post" not in self._does:
             return rgb

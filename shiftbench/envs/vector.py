@@ -39,11 +39,13 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     """Environments of one kind, shared out among processes that each hold a `SyncVectorEnv`.
 
     What they give is what gymnasium's `AsyncVectorEnv` gives, which has a process for each and so
-    wakes as many for every step; here the cost of waking one is shared by all that it steps.
+    wakes as many for every step; here the cost of waking one is shared by all that it steps. A
+    process steps the physics of all its environments before it draws any: what does the one does
+    not fit into a core's caches beside what does the other.
 
     Args:
-        makers: makes an environment, each in the process where it will live; the first is called
-            in this one too, to learn the spaces.
+        makers: makes a `ShiftEnv`, each in the process where it will live; the first is called in
+            this one too, to learn the spaces.
         processes: number of processes P, at most one an environment.
         autoreset, copy: those of `make_vec`.
 
@@ -53,7 +55,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
 
     def __init__(
         self,
-        makers: Sequence[Callable[[], gymnasium.Env]],
+        makers: Sequence[Callable[[], ShiftEnv]],
         processes: int,
         autoreset: AutoresetMode = AutoresetMode.NEXT_STEP,
         copy: bool = True,
@@ -318,7 +320,7 @@ def _end(processes: list[multiprocessing.Process], pipes: list[Connection]) -> N
 
 def _serve(
     pipe: Connection,
-    makers: Sequence[Callable[[], gymnasium.Env]],
+    makers: Sequence[Callable[[], ShiftEnv]],
     autoreset: AutoresetMode,
     memory: Array,
     shape: tuple[int, ...],
@@ -335,11 +337,21 @@ def _serve(
             return envs.call(given["name"], *given["args"], **given["kwargs"])
         if name == "reset" and not given["options"]["reset_mask"].any():
             return ({},)
+        for view in views:
+            view.late = True
         frames[:], *rest = getattr(envs, name)(**given)
+        left = [(i, view) for i, view in enumerate(views) if view.behind]
+        for _, view in left:
+            view.compose()
+        for i, view in left:
+            frames[i] = view.capture()
+        for view in views:
+            view.late = False
         return tuple(rest)
 
     try:
         envs = SyncVectorEnv(makers, copy=False, autoreset_mode=autoreset)
+        views = [env.pixels for env in envs.envs]
         pipe.send((True, None))
         while True:
             name, given = pipe.recv()

@@ -64,7 +64,7 @@ def test_seeds_and_episodes(make):
     assert (env.reset()[0] == second).all()
     frame, _ = env.reset(options={"episode": 4})
     inner = env.unwrapped
-    expected = inner._env.reset(
+    expected = inner.pixels.reset(
         seeding.episode_seed("finger_spin", 1, 4),
         inner.shift,
         seeding.shift_seed("finger_spin", "everything", "severe", 4),

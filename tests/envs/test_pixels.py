@@ -55,6 +55,30 @@ def test_a_frame_stays_as_it_was(env):
     assert env.render().any()
 
 
+@pytest.mark.parametrize("shift", [None, EVERYTHING, Shift("background", "extreme", 1.0)], ids=str)
+def test_frames_filled_late_are_the_same(env, shift):
+    drawn, *_ = rollout(env, 5, shift, 9)
+    late = PixelEnv(env.task)
+    late.late = True
+    rng = np.random.default_rng(0)
+    for i in range(len(drawn)):
+        action = rng.uniform(-1, 1, 1) if i else None
+        frame = late.step(action)[0] if i else late.reset(5, shift, 9)
+        assert late.behind
+        assert not frame.any()
+        late.compose()
+        env.draw()  # another's frame in between does no harm
+        assert late.capture() is frame
+        assert not late.behind
+        assert (frame == drawn[i]).all()
+        assert (frame == late.render()).all()
+    while late.steps < late.task.episode_steps - late.task.action_repeat:
+        assert not late.step(np.zeros(1))[0].any()
+    assert late.step(np.zeros(1))[0].any()  # an episode's last frame is drawn at once
+    assert not late.behind
+    late.close()
+
+
 def test_interleaved_environments_draw_what_they_draw_alone(envs, tasks):
     alone = {}
     for name, env in envs.items():

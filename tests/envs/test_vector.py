@@ -92,8 +92,9 @@ def test_the_next_episode_starts_with_the_step_after_the_last(envs, alone):
     assert (frame[0] == alone.reset()[0]).all()
 
 
-def test_info_of_the_last_step_beside_the_next_first_frame():
-    envs = make_vec("cartpole_balance", 3, processes=2, autoreset=AutoresetMode.SAME_STEP)
+def test_info_of_the_last_step_beside_the_next_first_frame(alone):
+    same_step = AutoresetMode.SAME_STEP
+    envs = make_vec("cartpole_balance", 3, processes=2, autoreset=same_step, shift=SHIFT)
     try:
         envs.reset(seed=1)
         # The last one is behind by a step, so its process has nothing to say of an end.
@@ -109,9 +110,25 @@ def test_info_of_the_last_step_beside_the_next_first_frame():
         assert info["_final_obs"].tolist() == [True, True, False]
         assert info["final_info"]["steps"].tolist() == [1000, 1000, 0]
         assert info["final_obs"][2] is None
-        assert (info["final_obs"][0] != frames[0]).any()
+        alone.reset(seed=1)
+        for _ in range(125):
+            last, *_ = alone.step(action[0])
+        assert (info["final_obs"][0] == last).all()
+        assert (frames[0] == alone.reset()[0]).all()
         assert envs.get_attr("render_mode") == ("rgb_array",) * 3
-        assert len(envs.render()) == 3
+        assert (np.array(envs.render()) == frames).all()
+    finally:
+        envs.close()
+
+
+def test_a_reset_of_some_leaves_the_frames_of_the_others(alone):
+    envs = make_vec("cartpole_balance", 3, processes=1, shift=SHIFT)
+    try:
+        envs.reset(seed=1)
+        before = envs.step(np.ones((3, 1), np.float32))[0]
+        after, _ = envs.reset(seed=7, options={"reset_mask": np.array([False, True, False])})
+        assert (after[[0, 2]] == before[[0, 2]]).all()
+        assert (after[1] == alone.reset(seed=8)[0]).all()
     finally:
         envs.close()
 
