@@ -43,7 +43,8 @@ def leaderboard(every: Every, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
 
     Returns:
         The leaderboard: agents with more tasks × levels first, then by falling overall number, then
-        by their mean score; levels by severity. And one line for each thing that is missing.
+        by their mean score; levels by severity. Ranks are of agents alone that have an overall
+        number and every task that any such agent has. And one line for each thing that is missing.
 
     Raises:
         ShiftBenchError: not one run is complete.
@@ -88,22 +89,26 @@ def _board(
          "overall_high": "first"}
     )  # fmt: skip
     ranked = agents.sort_values(["tasks", "overall", "score"], ascending=False, kind="stable")
-    board["rank"] = board["agent"].map(_ranks(ranked)).astype("Int64")
+    told = ranked[ranked["overall"].notna()]
+    tasks = [{task for here in found[agent].values() for task, _ in here} for agent in told.index]
+    all_tasks = set().union(*tasks)
+    ranks = _ranks(told.loc[[own == all_tasks for own in tasks]])
+    board["rank"] = board["agent"].map(ranks).astype("Int64")
     board["agent"] = pd.Categorical(board["agent"], ranked.index)
     board = board.sort_values(["agent", "severity"], kind="stable").reset_index(drop=True)
     return board.astype({"agent": str}), list(dict.fromkeys(missing))
 
 
-def _ranks(ranked: pd.DataFrame) -> pd.Series:
-    """Return the rank of each agent, from the best on; NaN without an overall number.
+def _ranks(comparable: pd.DataFrame) -> dict[str, int]:
+    """Return the rank of each agent, from the best on.
 
     An agent shares the rank of the first agent of the current rank whose interval its own overlaps;
     the next begins a rank, numbered by its place.
     """
-    ranks = pd.Series(np.nan, ranked.index)
-    told = ranked[ranked["overall"].notna()].sort_values("overall", ascending=False, kind="stable")
+    ranks: dict[str, int] = {}
     floor = np.inf
-    for place, (agent, line) in enumerate(told.iterrows(), 1):
+    best_first = comparable.sort_values("overall", ascending=False, kind="stable")
+    for place, (agent, line) in enumerate(best_first.iterrows(), 1):
         if line["overall_high"] < floor or place == 1:
             floor, rank = line["overall_low"], place
         ranks[agent] = rank

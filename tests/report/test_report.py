@@ -171,6 +171,27 @@ def test_agents_share_the_rank_of_the_first_whose_interval_they_overlap(tmp_path
     assert board["rank"].dtype == "Int64"
 
 
+def test_only_agents_with_the_same_tasks_are_ranked(tmp_path):
+    rows = synthetic(LEVELS, agents=("good", "weak"))
+    # All of its one task, with the highest scores, and nothing of the other.
+    half = [{**r, "agent": "half", "score": 99.0} for r in rows if r["task"] == "x"]
+    half = half[: len(half) // 2]
+    every = Every(read(tmp_path, rows + half))
+    board, _ = tables.leaderboard(every)
+    first = board.drop_duplicates("agent").set_index("agent")
+    assert first.loc["half", "overall"] > first.loc["good", "overall"]
+    assert first["rank"].fillna(0).to_dict() == {"good": 1, "weak": 2, "half": 0}
+    ranks = tables.breakdown(every, "task").drop_duplicates(["task", "agent"])
+    ranks = ranks.set_index(["task", "agent"])["rank"]
+    assert ranks["x"].to_dict() == {"half": 1, "good": 2, "weak": 2}
+    # Nor is one of two agents with a task each better than the other.
+    apart = [r for r in rows if (r["agent"], r["task"]) in {("good", "x"), ("weak", "y")}]
+    (tmp_path / "apart").mkdir()
+    board, _ = tables.leaderboard(Every(read(tmp_path / "apart", apart)))
+    assert board["rank"].isna().all()
+    assert board["overall"].notna().all()
+
+
 def test_leaderboards_by_family_and_task_have_the_clean_arm_beside_them(tmp_path):
     rows = read(tmp_path, synthetic())
     families = tables.breakdown(Every(rows), "family")
