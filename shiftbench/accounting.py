@@ -82,30 +82,35 @@ def out_of_memory(error: Exception, agent: Learner, saved: int) -> ShiftBenchErr
     Args:
         error: torch's.
         agent: the learner; it decides which settings would help.
-        saved: environment steps at the last checkpoint.
+        saved: environment steps at the last checkpoint, 0 where there is none.
     """
     spec, config = agent.spec, agent.config
     flags = ["--jobs"]
     flags += ["--encoder-size"] if spec.encoder.startswith("timm:") else []
     flags += ["--finetune-blocks"] if spec.mode == "partial" else []
     reason = str(error).split(". ")[0].strip()
+    good = f"; the last good checkpoint is the one of step {saved}" if saved else ""
     return ShiftBenchError(
         f"training {agent.task.name}: out of memory at environment step {agent.train_steps} "
         f"({reason}); lower {', '.join(flags)}, or the agent's options batch ({config.batch}) and "
-        f"length ({config.length}), or use --device cpu; the last good checkpoint is the one of "
-        f"step {saved}"
+        f"length ({config.length}), or use --device cpu{good}"
     )
 
 
 @contextmanager
-def naming_memory(agent: Learner, counters: dict[str, Any]) -> Iterator[None]:
-    """Turn torch's error of a full device into one that names the settings to lower."""
+def naming_memory(agent: Learner, counters: dict[str, Any] | None = None) -> Iterator[None]:
+    """Turn torch's error of a full device into one that names the settings to lower.
+
+    Args:
+        agent: the learner.
+        counters: those of its checkpoint, where there may be one.
+    """
     import torch
 
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise out_of_memory(error, agent, counters["env_steps"]) from error
+        raise out_of_memory(error, agent, (counters or {}).get("env_steps", 0)) from error
 
 
 @contextmanager

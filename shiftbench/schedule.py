@@ -145,7 +145,10 @@ def _train(
     envs: int,
     tracked: dict[str, Any],
 ) -> None:
-    """Train one run; with ``send`` it shows nothing and sends the rows of its curve."""
+    """Train one run; with ``send`` it shows nothing and sends the rows of its curve.
+
+    The last thing it sends is ``{"end": where time and memory went}``.
+    """
     with ExitStack() as stack:
         env = make_env(run)
         stack.callback(env.close)
@@ -156,6 +159,8 @@ def _train(
             tracker = trackers.tracking(run, trained_steps(run), **tracked)
             hear.append(stack.enter_context(tracker))
         options = {**options, "halt": halt, "progress": send is None}
+        if send is not None:
+            options["on_end"] = lambda text: send({"end": text})
         if envs > 1:
             options["envs"] = make_envs(run, envs)
             stack.callback(options["envs"].close)
@@ -167,13 +172,16 @@ def _train(
 def _side_by_side(
     work: parallel.Work, todo: Sequence[Run], steps: int, halt: Halt, jobs: int
 ) -> None:
-    """Train with one bar for all, and a line for each evaluation."""
+    """Train with one bar for all, a line for each evaluation and one at the end of each run."""
     done = {run.folder: trained_steps(run) for run in todo}
     bar = progress.bar(
         total=steps * len(todo), initial=sum(done.values()), unit="step", desc="train"
     )
 
     def show(run: Run, row: dict[str, Any]) -> None:
+        if "end" in row:
+            progress.note(f"{run}: {row['end']}")
+            return
         bar.update(row["env_steps"] - done[run.folder])
         done[run.folder] = row["env_steps"]
         if "eval_return" in row or row["env_steps"] >= steps:

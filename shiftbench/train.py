@@ -86,6 +86,7 @@ def fit(
     halt: Halt | None = None,
     on_episode: OnEpisode | None = None,
     envs: Collector | None = None,
+    on_end: Callable[[str], None] | None = None,
 ) -> None:
     """Train ``agent`` until it has seen ``budget`` environment steps, resuming where it stopped.
 
@@ -112,6 +113,7 @@ def fit(
         envs: environments that collect side by side while the agent learns, see
             `shiftbench.collect.episodes`; None collects with the one environment, in turn. The
             caller closes them.
+        on_end: called with the line that says where time and memory went, in place of printing it.
 
     Raises:
         ShiftBenchError: the run in ``run_dir`` was started with other settings (the first
@@ -119,11 +121,12 @@ def fit(
             folder cannot be written. The last checkpoint stays as it is.
     """
     task, config = agent.task, agent.config
-    agent.begin(seed)
-    if compiled:
-        agent.compile()
     count = envs.count if envs else 1
-    rows, counters = saving.resume(agent, run_dir, count)
+    with naming_memory(agent):
+        agent.begin(seed)
+        if compiled:
+            agent.compile()
+        rows, counters = saving.resume(agent, run_dir, count)
     if agent.train_steps >= budget:
         return
     # An episode of n agent steps has n + 1 frames.
@@ -185,7 +188,8 @@ def fit(
         bar.close()
         env.close()
     speed = (agent.train_steps - first_step) / (time.perf_counter() - started)
-    say(f"{task.name}: {speed:.0f} environment steps/s; {clock.summary()}; {memory()}")
+    where = f"{task.name}: {speed:.0f} environment steps/s; {clock.summary()}; {memory()}"
+    (on_end or say)(where)
 
 
 def seconds_per_step(
@@ -203,10 +207,13 @@ def seconds_per_step(
         env: its environment.
         updates: how many to time, after one that warms up.
         cache: as for `fit`.
+
+    Raises:
+        ShiftBenchError: the device's memory is too small.
     """
-    agent.begin(0)
     config = agent.config
-    with tempfile.TemporaryDirectory(prefix="shiftbench-") as folder:
+    with naming_memory(agent), tempfile.TemporaryDirectory(prefix="shiftbench-") as folder:
+        agent.begin(0)
         capacity = agent.task.agent_steps + 2
         replay = _replay(agent, Path(folder), capacity, capacity, cache, quiet=True)
         rng = seeding.rng(0)

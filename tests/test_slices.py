@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 import shlex
+import time
 
 import pytest
 
@@ -119,6 +121,16 @@ def test_fresh_begins_anew_and_loses_nothing(train, folder, call, tiny, mine):
     assert "needs --steps" in done.err
 
 
+def test_a_slice_ends_with_the_time(train, folder):
+    begun = time.monotonic()
+    done = train("--steps", "1000000", "--max-minutes", "0.1")
+    # Six seconds, and some for the start on a busy machine.
+    assert time.monotonic() - begun < 30
+    assert (done.code, done.out) == (4, "")
+    assert "the time is over (--max-minutes 0.1)" in done.err
+    assert curve(folder)
+
+
 def test_a_second_training_of_one_folder_is_refused(train, folder):
     with locked(folder):
         done = train("--steps", "100")
@@ -133,7 +145,14 @@ def test_several_at_a_time_give_what_one_by_one_gives(train, folder, tmp_path):
     done = train(*both, "--jobs", "2", "--json")
     assert done.code == 0, done.err
     assert "seed 1: 200 steps, return" in done.err
-    assert train(*both, "--out", "whole").code == 0
+    alone = train(*both, "--out", "whole")
+    assert alone.code == 0
+    # Where time and memory went, of each run.
+    for err in (done.err, alone.err):
+        (first, second) = re.findall(r"(\d+) environment steps/s; (.+); peak memory (\S+) GB", err)
+        assert int(first[0]) > 0
+        assert "learning" in first[1]
+        assert float(second[2]) > 0.05
     for seed in ("seed-0", "seed-1"):
         own = folder.with_name(seed)
         assert curve(own) == curve(tmp_path / "whole" / own.relative_to(tmp_path / "runs"))

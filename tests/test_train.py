@@ -259,16 +259,30 @@ def test_a_disk_that_is_really_full(go, tmp_path):
     equal(whole, go("parts", 160), tmp_path)
 
 
-def test_out_of_memory_names_what_to_lower(go, monkeypatch):
+def test_out_of_memory_names_what_to_lower(go, short, env, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
 
-    monkeypatch.setattr(DreamerAgent, "learn", full)
-    with pytest.raises(
-        ShiftBenchError,
-        match=r"environment step 40 \(CUDA out of memory\); lower --jobs, or .*batch \(2\).*step 0",
-    ):
-        go("run", 160)
+    def at(step):
+        what = rf"step {step} \(CUDA out of memory\); lower --jobs, or .*batch \(2\).*--device cpu"
+        return pytest.raises(ShiftBenchError, match=what)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DreamerAgent, "learn", full)
+        with at(40) as nothing_saved:
+            go("run", 160)
+    assert "checkpoint" not in str(nothing_saved.value)
+    go("run", 80)
+    with monkeypatch.context() as patch:
+        patch.setattr(DreamerAgent, "learn", full)
+        with at("[0-9]+") as saved:
+            go("run", 160)
+        assert str(saved.value).endswith("the last good checkpoint is the one of step 80")
+        with at(0):  # where the time of a step is measured, before a training
+            fresh(short, env).seconds_per_step(env)
+        patch.setattr(DreamerAgent, "begin", full)
+        with at(0):
+            go("run", 160)
 
 
 def test_full_disk_keeps_the_earlier_checkpoint(go, tmp_path, monkeypatch):

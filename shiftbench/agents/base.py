@@ -102,8 +102,8 @@ class Agent:
             seed: training seed.
             run_dir: folder of the run.
             options: ``eval_every``, ``cache``, ``compiled``, ``progress``, ``halt``,
-                ``on_episode``, ``envs``: as for `shiftbench.train.fit`. What an agent has no use
-                for it may ignore.
+                ``on_episode``, ``on_end``, ``envs``: as for `shiftbench.train.fit`. What an agent
+                has no use for it may ignore.
         """
         raise ShiftBenchError(f"agent '{self.spec.name}' cannot be trained")
 
