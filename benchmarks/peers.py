@@ -26,7 +26,10 @@ from shiftbench.specs import Task
 BACKGROUNDS = {
     "key, pixel by pixel": "sky painted in a key colour, which a Python loop over pixels replaces",
     "key, NumPy": "the same, replaced under a NumPy mask",
-    "sky upload": "a picture copied into the sky's texture, which is uploaded, then drawn",
+    "sky upload": (
+        "a picture copied into the sky's texture, six sides of 800 × 800 (100 × 100 in the "
+        "manipulation task), which is uploaded, then drawn"
+    ),
 }
 
 #: A way of changing the look of a scene at a reset → what it does.
