@@ -3,12 +3,12 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-GATE := --agent pvm-partial --task cartpole_balance
+SHIPPED := --agent pvm-partial --task cartpole_balance
 
 .PHONY: demo test lint gate gallery install clean
 
 demo: $(VENV)/.demo
-	$(BIN)/shiftbench run --agent pvm-partial --shift severe --out runs
+	$(BIN)/shiftbench run $(SHIPPED) --shift severe --out runs
 
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -20,8 +20,8 @@ lint: $(VENV)/.test
 # Afresh each time: finished cells would not be played again.
 gate: $(VENV)/.demo
 	rm -rf runs/gate
-	$(BIN)/shiftbench run $(GATE) --shift none --shift severe --out runs/gate
-	$(BIN)/shiftbench check $(GATE) --level none --level severe \
+	$(BIN)/shiftbench run $(SHIPPED) --shift none --shift severe --out runs/gate
+	$(BIN)/shiftbench check $(SHIPPED) --level none --level severe \
 		--baseline results/mini-pilot/episodes.csv --candidate runs/gate/mini-v1/cells
 
 gallery: $(VENV)/.demo
