@@ -131,9 +131,10 @@ def fit(
         return
     # An episode of n agent steps has n + 1 frames.
     frames = (math.ceil(budget / task.episode_steps) + count - 1) * (task.agent_steps + 1)
-    replay = _replay(
-        agent, run_dir / "replay", config.replay_capacity, frames, cache, counters["replay"]
-    )
+    with naming_memory(agent, counters):  # what the cache lacks is computed
+        replay = _replay(
+            agent, run_dir / "replay", config.replay_capacity, frames, cache, counters["replay"]
+        )
     rng = seeding.rng(seeding.seed_of("replay", task.name, seed))
     if counters["rng"]:
         rng.bit_generator.state = counters["rng"]

@@ -160,8 +160,7 @@ def test_a_report_of_some_agents_on_some_tasks(call, tmp_path, monkeypatch):
     assert (wrong.code, wrong.out) == (2, "")
     assert "unknown task 'ball_in_cup' for --task. Did you mean 'ball_in_cup_catch'?" in wrong.err
     assert wrong.err.count("\n") == 1
-    with Path(rows).open() as file:
-        head, *lines = file.read().splitlines()
+    head, *lines = Path(rows).read_text().splitlines()
     some = [line for line in lines if not line.startswith("pvm-partial,ball_in_cup_catch,")]
     Path("some.csv").write_text("\n".join([head, *some]) + "\n")
     partial = ("--agent", "scratch", "--agent", "pvm-partial")  # which has no rows there
