@@ -298,11 +298,12 @@ class DreamerAgent(Agent):
             )
         loss.backward()
         states, beliefs = states.detach(), beliefs.detach()
-        replay.refresh(index, self._classes(states), beliefs)
+        classes = self._classes(states)
+        replay.refresh(index, classes, beliefs)
         with self._mixed():
             replayed = model.replay_value_loss(batch, states, beliefs)
             actor, critic, behaviour = model.behaviour_losses(
-                states.flatten(0, 1), beliefs.flatten(0, 1), draws
+                classes.flatten(0, 1), beliefs.flatten(0, 1), draws
             )
         (actor + critic + config.replay_value_weight * replayed).backward()
         self.optimizer.step()

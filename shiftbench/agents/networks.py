@@ -173,9 +173,18 @@ def sample_one_hot(logits: Tensor, unimix: float, uniform: Tensor) -> Tensor:
         uniform: what is drawn with, (..., categoricals), uniform over [0, 1).
     """
     probs = unimix_probs(logits, unimix)
-    index = (uniform.unsqueeze(-1) > probs.detach().cumsum(-1)).sum(-1)
-    one_hot = F.one_hot(index.clamp_max(probs.shape[-1] - 1), probs.shape[-1]).to(probs.dtype)
+    one_hot = F.one_hot(_drawn(probs.detach(), uniform), probs.shape[-1]).to(probs.dtype)
     return (one_hot + probs - probs.detach()).flatten(-2)
+
+
+def sample_classes(logits: Tensor, unimix: float, uniform: Tensor) -> Tensor:
+    """Draw what `sample_one_hot` draws, as class indices: int64 (..., categoricals)."""
+    return _drawn(unimix_probs(logits, unimix), uniform)
+
+
+def _drawn(probs: Tensor, uniform: Tensor) -> Tensor:
+    index = torch.searchsorted(probs.cumsum(-1), uniform.unsqueeze(-1).contiguous()).squeeze(-1)
+    return index.clamp_max(probs.shape[-1] - 1)  # where rounding has the sum end below 1
 
 
 def mode_one_hot(logits: Tensor) -> Tensor:
@@ -270,6 +279,37 @@ class ActingModel(nn.Module):
         """Return the next belief (..., D) after ``action`` (..., A) in (state, belief)."""
         return self.prior.rnn(state, belief, action)
 
+    def dynamics(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """Return `advance` for a loop over time, out of what is projected of states and actions.
+
+        TorchRL's core hands each of its blocks a copy of all projections, and multiplies them block
+        by block. Here one product does that for all blocks.
+
+        Returns:
+            projected states (..., hidden), beliefs (..., D), projected actions (..., hidden) → the
+            next beliefs (..., D).
+        """
+        core = self.prior.rnn
+        (first, *rest), blocks = core.hidden_layers, core.num_blocks
+        width = core.belief_dim // blocks
+        own, shared = first.weight.split([width, first.weight.shape[1] - width], 1)
+        shared = shared.movedim(0, 1).flatten(1)
+
+        def step(state: Tensor, belief: Tensor, action: Tensor) -> Tensor:
+            joint = torch.cat([core.belief_projection(belief), state, action], -1)
+            grouped = belief.unflatten(-1, (blocks, width)).transpose(0, 1)
+            value = torch.bmm(grouped, own).transpose(0, 1).flatten(1)
+            value = value + torch.addmm(first.bias, joint, shared)
+            for layer in rest:
+                value = layer(value)
+            gates = core.gates(value).unflatten(-1, (blocks, 3, width))
+            gates = (gate.flatten(-2).to(belief.dtype) for gate in gates.unbind(-2))
+            reset, candidate, update = gates
+            candidate = (reset.sigmoid() * candidate).tanh()
+            return torch.lerp(belief, candidate, (update - 1.0).sigmoid())
+
+        return step
+
     def prior_logits(self, belief: Tensor) -> Tensor:
         """Return the dynamics' logits (..., categoricals, classes)."""
         return self._grid(self.prior.rnn_to_prior_projector(belief))
@@ -301,9 +341,13 @@ class ActingModel(nn.Module):
 
         return logits
 
-    def actor_outputs(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the tanh makes the actor's mean of, and its standard deviation (..., A)."""
-        mean, std = self.actor(features).float().chunk(2, -1)
+    def actor_outputs(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the tanh makes the actor's mean of, and its standard deviation (..., A).
+
+        Args:
+            value: what ``actor`` gives, (..., 2 A).
+        """
+        mean, std = value.float().chunk(2, -1)
         low, high = self.least_std, self.config.max_std
         return mean, (high - low) * torch.sigmoid(std + 2.0) + low
 
@@ -313,5 +357,5 @@ class ActingModel(nn.Module):
         The mean lies in (-1, 1), the deviation in [least_std, max_std] (the paper's continuous
         head, whose smallest deviation does not change).
         """
-        mean, std = self.actor_outputs(features)
+        mean, std = self.actor_outputs(self.actor(features))
         return mean.tanh(), std

@@ -20,8 +20,11 @@ from torchrl.modules import DreamerV3MLP
 from torchrl.objectives import categorical_kl_terms
 
 from shiftbench import finetune
+from shiftbench.agents.by_class import ByClass, flat_classes
 from shiftbench.agents.config import Config
-from shiftbench.agents.networks import ActingModel, Decoder, TwoHot, sample_one_hot
+from shiftbench.agents.networks import (
+    ActingModel, Decoder, TwoHot, sample_classes, sample_one_hot,
+)  # fmt: skip
 from shiftbench.encoders.base import Encoder
 from shiftbench.encoders.cut import Cut
 
@@ -169,11 +172,12 @@ class DreamerModel(nn.Module):
         """
         acting, unimix = self.acting, self.config.unimix
         keep = (~first).unsqueeze(-1).to(embedding.dtype)
-        see = acting.posteriors(embedding)
+        see, advance, core = acting.posteriors(embedding), acting.dynamics(), acting.prior.rnn
+        did = core.action_projection(action * keep).unbind(1)
         logits, states, beliefs = [], [], []
         for t in range(embedding.shape[1]):
             mask = keep[:, t]
-            belief = acting.advance(state * mask, belief * mask, action[:, t] * mask)
+            belief = advance(core.state_projection(state * mask), belief * mask, did[t])
             posterior = see(belief, t)
             state = sample_one_hot(posterior, unimix, uniform[:, t])
             logits.append(posterior)
@@ -266,25 +270,41 @@ class DreamerModel(nn.Module):
             parts["feature_image_loss"] = shown
         return loss, parts, states, beliefs
 
-    def imagine(self, state: Tensor, belief: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Roll the actor out in the model from (N, S) and (N, D).
+    def imagine(
+        self, classes: Tensor, belief: Tensor, draws: Draws
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Roll the actor out in the model.
+
+        Args:
+            classes: the states that it begins in, integers (N, categoricals).
+            belief: (N, D).
+            draws: of this update.
 
         Returns:
-            features (H + 1, N, F), and the actions (H, N, A) as drawn; the model takes them cut to
-            [-1, 1], as environments do.
+            `flat_classes` of the states (H + 1, N, categoricals), beliefs (H + 1, N, D), and the
+            actions (H, N, A) as drawn; the model takes them cut to [-1, 1], as environments do.
         """
-        acting, unimix = self.acting, self.config.unimix
-        features, actions = [torch.cat([state, belief], -1)], []
+        acting, config = self.acting, self.config
+        advance, core = acting.dynamics(), acting.prior.rnn
+        actor, project = self._by_class(acting.actor.model), self._by_class(core.state_projection)
+        ones = flat_classes(classes, config.classes)
+        states, beliefs, actions = [ones], [belief], []
         for noise, uniform in zip(draws.actions, draws.imagined, strict=True):
-            mean, std = acting.action_distribution(features[-1])
-            actions.append(mean + std * noise)
-            belief = acting.advance(state, belief, actions[-1].clamp(-1.0, 1.0))
-            state = sample_one_hot(acting.prior_logits(belief), unimix, uniform)
-            features.append(torch.cat([state, belief], -1))
-        return torch.stack(features), torch.stack(actions)
+            raw, std = acting.actor_outputs(actor(ones, belief))
+            actions.append(raw.tanh() + std * noise)
+            did = core.action_projection(actions[-1].clamp(-1.0, 1.0))
+            belief = advance(project(ones), belief, did)
+            drawn = sample_classes(acting.prior_logits(belief), config.unimix, uniform)
+            ones = flat_classes(drawn, config.classes)
+            states.append(ones)
+            beliefs.append(belief)
+        return torch.stack(states), torch.stack(beliefs), torch.stack(actions)
+
+    def _by_class(self, layers: nn.Sequential) -> ByClass:
+        return ByClass(layers, self.config.categoricals * self.config.classes)
 
     def behaviour_losses(
-        self, states: Tensor, beliefs: Tensor, draws: Draws
+        self, classes: Tensor, beliefs: Tensor, draws: Draws
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the actor's and the critic's loss and their parts.
 
@@ -292,28 +312,35 @@ class DreamerModel(nn.Module):
         bonus is the entropy of its distribution in nats and `log_slope` of each dimension.
 
         Args:
-            states, beliefs: detached posterior latents, (N, S) and (N, D).
+            classes: of the replayed states, integers (N, categoricals).
+            beliefs: detached, (N, D).
             draws: of this update.
         """
         config = self.config
         with torch.no_grad():
-            features, actions = self.imagine(states, beliefs, draws)
-            reward = self.reward.decode(self.reward(features[1:]))
-            alive = torch.sigmoid(self.continuation(features).squeeze(-1).float())
-            value = self.critic.decode(self.critic(features))
+            states, beliefs, actions = self.imagine(classes, beliefs, draws)
+            past = states[:-1], beliefs[:-1]
+
+            def head(mlp: DreamerV3MLP, *latents: Tensor) -> Tensor:
+                return self._by_class(mlp.model)(*latents).float()
+
+        logits = head(self.critic.mlp, states, beliefs)
+        with torch.no_grad():
+            reward = self.reward.decode(head(self.reward.mlp, states[1:], beliefs[1:]))
+            alive = torch.sigmoid(head(self.continuation, states, beliefs).squeeze(-1))
+            value = self.critic.decode(logits)
             returns = lambda_returns(reward, value, self.discount * alive, config.lmbda)
             weight = torch.cat([torch.ones_like(alive[:1]), self.discount * alive[1:-1]])
             weight = weight.cumprod(0)
             scale = self._return_scale(returns)
             advantage = (returns - value[:-1]) / scale
-            past = features[:-1]
-            slow = self.slow_critic.decode(self.slow_critic(past))
-        raw, std = self.acting.actor_outputs(past)
+            slow = self.slow_critic.decode(head(self.slow_critic.mlp, *past))
+        raw, std = self.acting.actor_outputs(head(self.acting.actor, *past))
         policy = Normal(raw.tanh(), std, validate_args=False)
         bonus = (policy.entropy() + log_slope(raw)).sum(-1)
         likelihood = policy.log_prob(actions).sum(-1)
         actor = -(weight * (advantage * likelihood + config.entropy * bonus)).mean()
-        logits = self.critic(past)
+        logits = logits[:-1]
         error = self.critic.loss(logits, returns) + self.critic.loss(logits, slow)
         critic = (weight * error).mean()
         parts = {

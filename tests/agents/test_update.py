@@ -69,10 +69,10 @@ def test_probabilities_and_the_discount_are_not_rounded(updates, monkeypatch):
     assert {discount.dtype for discount in found} == {torch.float32}
     with torch.no_grad():  # nothing ends
         agent.model.continuation.model[-1].bias.fill_(100.0)
-    states, beliefs = torch.zeros(3, 16), torch.zeros(3, 16)
+    classes, beliefs = torch.zeros(3, 4, dtype=torch.int64), torch.zeros(3, 16)
     with agent._mixed():
         draws = agent.model.draw(1, 3, torch.Generator())
-        agent.model.behaviour_losses(states, beliefs, draws)
+        agent.model.behaviour_losses(classes, beliefs, draws)
     assert (found[-1] == torch.tensor(agent.model.discount)).all()
 
 

@@ -4,8 +4,11 @@ import torch
 from torchrl.trainers.algorithms.dreamer_v3 import DreamerV3Optimizer
 
 from shiftbench import encoders, finetune
+from shiftbench.agents.by_class import ByClass, flat_classes
 from shiftbench.agents.config import Config
-from shiftbench.agents.networks import TwoHot, mode_one_hot, sample_one_hot, symexp, symlog
+from shiftbench.agents.networks import (
+    TwoHot, mode_one_hot, sample_classes, sample_one_hot, symexp, symlog,
+)  # fmt: skip
 from shiftbench.agents.world_model import Draws, DreamerModel, lambda_returns, log_slope
 
 CONFIG = Config(
@@ -35,6 +38,11 @@ def batch():
         "state": torch.zeros(2, 16),
         "belief": torch.zeros(2, 16),
     }
+
+
+def classes(states):
+    """Return the class indices (..., 4) of one-hot states (..., 16)."""
+    return states.detach().unflatten(-1, (4, 4)).argmax(-1)
 
 
 def draws(model, count=2, length=4, seed=0):
@@ -81,11 +89,45 @@ def test_samples_follow_the_logits_and_carry_gradients():
     assert torch.equal(mode_one_hot(logits)[0].detach(), torch.tensor([1.0, 0.0, 0.0]))
 
 
+def test_loops_compute_what_the_modules_of_acting_do(model):
+    generator = torch.Generator().manual_seed(3)
+    drawn = torch.randint(0, 4, (5, 3, 4), generator=generator)
+    state = torch.nn.functional.one_hot(drawn, 4).float().flatten(-2)
+    assert torch.equal(classes(state), drawn)
+    belief = torch.randn(5, 3, 16, generator=generator)
+    features, ones = torch.cat([state, belief], -1), flat_classes(drawn, 4)
+    core, action = model.acting.prior.rnn, torch.rand(5, 3, 2, generator=generator)
+    for layers, inputs in (
+        (model.critic.mlp.model, (ones, belief)), (core.state_projection, (ones,)),
+    ):  # fmt: skip
+        found = ByClass(layers, 16)(*inputs)
+        wanted = layers(features if len(inputs) == 2 else state)
+        torch.testing.assert_close(found, wanted)
+        gradients = [
+            torch.autograd.grad(value.square().sum(), layers[0].weight)[0]
+            for value in (found, wanted)
+        ]
+        torch.testing.assert_close(*gradients)
+    found = model.acting.dynamics()(
+        core.state_projection(state[0]), belief[0], core.action_projection(action[0])
+    )
+    torch.testing.assert_close(found, model.acting.advance(state[0], belief[0], action[0]))
+
+
+def test_classes_are_drawn_as_one_hot_samples_are():
+    generator = torch.Generator().manual_seed(2)
+    logits, uniform = torch.randn(50, 4, 6, generator=generator), torch.rand(50, 4)
+    sample = sample_one_hot(logits, 0.01, uniform)
+    found = sample_classes(logits, 0.01, uniform)
+    assert torch.equal(sample.unflatten(-1, (4, 6)).argmax(-1), found)
+    assert sample_classes(logits, 0.01, torch.ones(50, 4)).max() < 6
+
+
 def test_actor_loss_reaches_the_actor_alone(model):
     _, _, states, beliefs = model_loss(model, batch())
     model.zero_grad()
     actor, critic, _ = model.behaviour_losses(
-        states.detach().flatten(0, 1), beliefs.detach().flatten(0, 1), draws(model)
+        classes(states).flatten(0, 1), beliefs.detach().flatten(0, 1), draws(model)
     )
     actor.backward(retain_graph=True)
     touched = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
@@ -112,7 +154,7 @@ def test_the_actor_learns_what_is_rewarded(model):
         _, *latents = model.observe(blind, action, first, latent, latent, drawn.states)
         loss = model.reward.loss(model.reward(torch.cat(latents, -1)), reward).mean()
         latents = [part.detach().flatten(0, 1) for part in latents]
-        actor, critic, _ = model.behaviour_losses(*latents, drawn)
+        actor, critic, _ = model.behaviour_losses(classes(latents[0]), latents[1], drawn)
         optimizer.zero_grad()
         (loss + actor + critic).backward()
         optimizer.step()
@@ -133,13 +175,14 @@ def test_features_are_dropped_for_whole_sequences(model):
 
 def test_the_bonus_has_the_entropy_and_pulls_means_off_their_bounds(model):
     last = model.acting.actor.model[-1]
-    latents = torch.zeros(3, 16), torch.zeros(3, 16)
+    latents = torch.eye(4)[[0, 0, 0, 0]].flatten().repeat(3, 1), torch.zeros(3, 16)
+    starts = classes(latents[0]), latents[1]
     with torch.no_grad():
         last.weight.zero_()
         last.bias.zero_()
     mean, std = model.acting.action_distribution(torch.cat(latents, -1))
     entropy = torch.distributions.Normal(mean, std).entropy().sum(-1).mean()
-    _, _, parts = model.behaviour_losses(*latents, draws(model, 1, 3))
+    _, _, parts = model.behaviour_losses(*starts, draws(model, 1, 3))
     assert parts["actor_bonus"].item() == pytest.approx(entropy.item())
     for raw in (-20.0, 20.0):
         with torch.no_grad():
@@ -149,7 +192,7 @@ def test_the_bonus_has_the_entropy_and_pulls_means_off_their_bounds(model):
         assert (mean == np.sign(raw)).all()
         mean.sum().backward()
         assert not last.bias.grad[:2].any()
-        _, _, parts = model.behaviour_losses(*latents, draws(model, 1, 3))
+        _, _, parts = model.behaviour_losses(*starts, draws(model, 1, 3))
         parts["actor_bonus"].backward()
         assert torch.allclose(last.bias.grad[:2], torch.full((2,), -2.0 * np.sign(raw)))
 
@@ -284,8 +327,8 @@ def test_an_update_makes_no_tensor_on_another_device():
     weight = torch.ones((), device="meta")
     loss, _, states, beliefs = model.model_loss(model.embed(data), data, drawn, weight)
     replayed = model.replay_value_loss(data, states.detach(), beliefs.detach())
-    latents = (part.detach().flatten(0, 1) for part in (states, beliefs))
-    actor, critic, _ = model.behaviour_losses(*latents, drawn)
+    starts = (part.detach().flatten(0, 1) for part in (classes(states), beliefs))
+    actor, critic, _ = model.behaviour_losses(*starts, drawn)
     (loss + replayed + actor + critic).backward()
     optimizer.step()
     model.update_slow_critic()
