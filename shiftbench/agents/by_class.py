@@ -36,9 +36,7 @@ class ByClass:
     def __init__(self, layers: nn.Sequential, states: int) -> None:
         first, self._rest = layers[0], layers[1:]
         self._bias = first.bias
-        of_state, self._of_belief = first.weight.split(
-            [states, first.in_features - states], dim=1
-        )
+        of_state, self._of_belief = first.weight.split([states, first.in_features - states], dim=1)
         # Rows of the table are what is summed; the weights have them as columns.
         self._table = of_state.t().contiguous()
 

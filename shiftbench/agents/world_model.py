@@ -23,8 +23,12 @@ from shiftbench import finetune
 from shiftbench.agents.by_class import ByClass, flat_classes
 from shiftbench.agents.config import Config
 from shiftbench.agents.networks import (
-    ActingModel, Decoder, TwoHot, sample_classes, sample_one_hot,
-)  # fmt: skip
+    ActingModel,
+    Decoder,
+    TwoHot,
+    sample_classes,
+    sample_one_hot,
+)
 from shiftbench.encoders.base import Encoder
 from shiftbench.encoders.cut import Cut
 

@@ -7,8 +7,13 @@ from shiftbench import encoders, finetune
 from shiftbench.agents.by_class import ByClass, flat_classes
 from shiftbench.agents.config import Config
 from shiftbench.agents.networks import (
-    TwoHot, mode_one_hot, sample_classes, sample_one_hot, symexp, symlog,
-)  # fmt: skip
+    TwoHot,
+    mode_one_hot,
+    sample_classes,
+    sample_one_hot,
+    symexp,
+    symlog,
+)
 from shiftbench.agents.world_model import Draws, DreamerModel, lambda_returns, log_slope
 
 CONFIG = Config(
