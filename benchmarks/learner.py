@@ -10,9 +10,13 @@ the decoder's share of the difference is.
 
 All of a case's learners do updates in turn, block by block, so that whatever else the machine does
 hits all. It is the time of the processor, on one thread, so that it matters little what else that
-is. A ratio is the median over blocks of the ratio within a block. Nothing is compiled, on either
-side. Where there is a CUDA device the milliseconds of an update there are said as well, ours also
-compiled (`--compile`), with products in float32 and in bfloat16 (`--precision`).
+is. A ratio is the median over blocks of the ratio within a block. TorchRL's learner is not
+compiled; where there is a goal, ours is timed compiled (`--compile`) as well. All keep freed memory
+as our trainings do (`shiftbench/allocator.py`), TorchRL's too.
+
+Where there is a CUDA device the milliseconds of an update there are said as well, ours also
+compiled, with products in float32 and in bfloat16 (`--precision`), and those of several runs side
+by side with the GPU's use (`beside.py`). `--beside 2` times runs side by side on a CPU.
 
 The exit code is 1 where a goal is missed.
 """
@@ -30,11 +34,12 @@ from typing import Any
 import numpy as np
 import pages
 import torch
+from beside import Learners, updates
 from cache import HELD, begin, fill, replay_of, scratch_folder, seconds
 from recipe import TorchRL
 from tqdm import tqdm
 
-from shiftbench import seeding
+from shiftbench import allocator, seeding
 from shiftbench.agents import resolve
 from shiftbench.agents.config import SIZES, Config
 from shiftbench.errors import ShiftBenchError
@@ -43,13 +48,15 @@ from shiftbench.errors import ShiftBenchError
 AGENTS = {"scratch": 1.5, "pvm-frozen": 0.0, "pvm-partial": 0.0, "pvm-full": 0.0}
 #: Megabytes for the cache of frozen activations, more than a replay of these few frames has.
 CACHE = 1000
-#: What is timed on the processor.
+#: What is timed on the processor, and "compiled" where there is a goal.
 ARMS = ("ours", "torchrl", "our decoder")
-#: The arms that compile, timed on a CUDA device alone, and the precision of each.
+#: The arms that compile, and the precision of each.
 PRECISION = {"compiled": "float32", "compiled, bfloat16": "bfloat16"}
 ON_CUDA_ARMS = ("ours", "torchrl", *PRECISION)
 #: Updates of a case that are timed on a CUDA device, after as many that warm up.
 ON_CUDA = 20
+#: Runs side by side on a CUDA device, and seconds for which they are watched.
+BESIDE, WATCHED = 8, 20.0
 
 
 def learners(
@@ -72,7 +79,8 @@ def learners(
 
 def measure(name: str, size: str, blocks: int, least: float, folder: Path) -> dict[str, Any]:
     """Return medians of the seconds of an update of each learner, and the ratios to ours."""
-    work = learners(name, size, folder, "cpu")
+    compiled = ("compiled",) if AGENTS[name] else ()
+    work = learners(name, size, folder, "cpu", (*ARMS, *compiled))
     for once in work.values():  # warms up
         once()
     times: dict[str, list[float]] = {arm: [] for arm in work}
@@ -80,6 +88,7 @@ def measure(name: str, size: str, blocks: int, least: float, folder: Path) -> di
         for arm, once in work.items():
             times[arm].append(seconds(once, least))
     ratios = {arm: np.divide(times[arm], times["ours"]) for arm in ("torchrl", "our decoder")}
+    bare = np.array(times["our decoder"])
     return {
         "agent": name,
         "size": size,
@@ -88,6 +97,7 @@ def measure(name: str, size: str, blocks: int, least: float, folder: Path) -> di
         "speedup": float(np.median(ratios["torchrl"])),
         "speedup_of_blocks": ratios["torchrl"].tolist(),
         "speedup_with_our_decoder": float(np.median(ratios["our decoder"])),
+        "speedup_compiled": float(np.median(bare / times["compiled"])) if compiled else None,
     }
 
 
@@ -109,7 +119,7 @@ def milliseconds(name: str, size: str, folder: Path) -> dict[str, float]:
 def table(rows: list[dict[str, Any]]) -> str:
     head = [
         "agent and size", "updates/s", "TorchRL", "faster", "goal", "blocks", "with our decoder",
-        "faster",
+        "faster", "compiled, faster",
     ]  # fmt: skip
     cuda = "cuda_ms" in rows[0]
     head += ["CUDA, ms an update", "TorchRL", *PRECISION] if cuda else []
@@ -121,9 +131,36 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{1 / spent['torchrl']:.2f}", f"{row['speedup']:.2f}×",
             f"≥ {row['goal']:g}×" if row["goal"] else "–", f"{min(each):.2f} to {max(each):.2f}",
             f"{1 / spent['our decoder']:.2f}", f"{row['speedup_with_our_decoder']:.2f}×",
+            f"{row['speedup_compiled']:.2f}×" if row["speedup_compiled"] else "–",
         ]  # fmt: skip
         line += [f"{row['cuda_ms'][arm]:.1f}" for arm in ON_CUDA_ARMS] if cuda else []
         lines.append(line)
+    return pages.markdown(head, lines)
+
+
+def side_by_side(
+    name: str, size: str, device: str, count: int, watched: float, folder: Path
+) -> list[dict[str, Any]]:
+    """Return what `updates` says of one run and of ``count``, plain and on a GPU compiled too."""
+    found = []
+    for compiled in (False, True) if device == "cuda" else (False,):
+        what = Learners(name, size, device, compiled)
+        for runs in dict.fromkeys((1, count)):
+            at = folder / f"{compiled}-{runs}"
+            found.append({**what._asdict(), **updates(what, runs, watched, at)})
+    return found
+
+
+def table_beside(found: list[dict[str, Any]]) -> str:
+    head = ["agent and size", "runs", "ms an update of each", "updates/s of all", "GPU use"]
+    lines = []
+    for row in found:
+        where = row["device"] + (", compiled" if row["compiled"] else "")
+        use = "–" if row["use"] is None else f"{row['use']:.0f} %"
+        lines.append([
+            f"{row['name']} {row['size']} ({where})", f"{row['runs']}", f"{row['ms']:.1f}",
+            f"{row['per_second']:.2f}", use,
+        ])  # fmt: skip
     return pages.markdown(head, lines)
 
 
@@ -146,13 +183,20 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=5, help="blocks of each case [5]")
     parser.add_argument("--seconds", type=float, default=2.0,
                         help="a learner's in a block, at least one update [2]")  # fmt: skip
+    parser.add_argument("--beside", type=int,
+                        help=f"runs side by side [{BESIDE} on CUDA; else none]")  # fmt: skip
     parser.add_argument("--json", type=Path, help="write all numbers there")
     parser.add_argument("--out", type=Path, help="a page whose section 'learner' is filled")
     options = parser.parse_args()
     if options.blocks < 1 or not options.seconds >= 0.0:
         parser.error("--blocks must be at least 1, --seconds at least 0")
+    if options.beside is not None and options.beside < 1:
+        parser.error("--beside must be at least 1")
     torch.set_num_threads(1)
-    rows = []
+    allocator.keep_freed()
+    on_cuda = torch.cuda.is_available()
+    runs = options.beside or (BESIDE if on_cuda else 0)
+    rows, beside = [], []
     try:
         if options.out:
             pages.check(options.out, "learner")
@@ -160,8 +204,11 @@ def main() -> int:
             for name in dict.fromkeys(options.agent or AGENTS):
                 with scratch_folder() as folder:
                     row = measure(name, size, options.blocks, options.seconds, folder / "cpu")
-                    if torch.cuda.is_available():
+                    if on_cuda:
                         row["cuda_ms"] = milliseconds(name, size, folder / "cuda")
+                    if runs:
+                        device = "cuda" if on_cuda else "cpu"
+                        beside += side_by_side(name, size, device, runs, WATCHED, folder)
                 rows.append(row)
         machine = pages.machine()
     except (ShiftBenchError, ValueError) as error:
@@ -170,11 +217,13 @@ def main() -> int:
         f"{machine}; processor time of one thread, {Config().batch} × {Config().length} frames an "
         f"update, {options.blocks} blocks.\n\n{table(rows)}"
     )
+    if beside:
+        text += f"\n\nRuns side by side, one thread each:\n\n{table_beside(beside)}"
     print(text)
     if options.out:
         pages.fill(options.out, "learner", text)
     if options.json:
-        record = {"machine": machine, "rows": rows}
+        record = {"machine": machine, "rows": rows, "beside": beside}
         options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     lines = list(missed(rows))
     print("\n".join(lines), file=sys.stderr, end="\n" if lines else "")

@@ -14,6 +14,7 @@ import torch
 from learner import filled, learn, learner
 
 from shiftbench import seeding
+from shiftbench.errors import ShiftBenchError
 from shiftbench.specs import AgentSpec
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "learner.py"
@@ -59,6 +60,22 @@ def test_what_is_timed_on_a_gpu_alone_is_compiled_in_both_precisions(benchmark, 
     assert compiled == set(benchmark.PRECISION)
 
 
+@pytest.mark.slow
+def test_runs_side_by_side_are_timed_together(benchmark, tmp_path):
+    alone, both = benchmark.side_by_side("pvm-frozen", "xs", "cpu", 2, 0.5, tmp_path)
+    assert (alone["runs"], both["runs"]) == (1, 2)
+    assert alone["per_second"] == pytest.approx(1e3 / alone["ms"])
+    assert both["per_second"] > 1e3 / both["ms"]
+    assert alone["use"] is None  # nobody asks about a GPU
+    page = benchmark.table_beside([alone, both])
+    assert "| pvm-frozen xs (cpu) | 2 |" in page
+
+
+def test_a_learner_that_fails_beside_others_is_said(benchmark, tmp_path):
+    with pytest.raises(ShiftBenchError, match=r"pvm-frozen xs: a learner failed"):
+        benchmark.side_by_side("pvm-frozen", "xs", "nowhere", 2, 0.5, tmp_path)
+
+
 @pytest.mark.parametrize(("encoder", "mode"), [("cnn", "scratch"), ("synth", "partial")])
 def test_torchrl_learns_the_same_with_the_same_parts(benchmark, cartpole, tmp_path, encoder, mode):
     spec = AgentSpec("any", "dreamer", encoder, mode)
@@ -98,7 +115,13 @@ def test_missed_goals_are_named(benchmark):
 
 @pytest.mark.parametrize(
     "options",
-    [["--blocks", "0"], ["--seconds", "nan"], ["--agent", "random"], ["--out", "nowhere.md"]],
+    [
+        ["--blocks", "0"],
+        ["--beside", "0"],
+        ["--seconds", "nan"],
+        ["--agent", "random"],
+        ["--out", "nowhere.md"],
+    ],
 )
 def test_wrong_options_are_refused(benchmark, monkeypatch, options):
     monkeypatch.setattr(sys, "argv", ["learner.py", *options])
