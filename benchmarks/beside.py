@@ -68,7 +68,8 @@ def updates(what: Learners, count: int, seconds: float, folder: Path) -> dict[st
         over.set()
         found = [pipe.recv() for pipe in pipes]
     except (BrokenBarrierError, EOFError) as error:
-        raise ShiftBenchError(f"{what.name} {what.size}: a learner failed, of {count} at a time") from error
+        message = f"{what.name} {what.size}: a learner failed, of {count} at a time"
+        raise ShiftBenchError(message) from error
     finally:
         over.set()
         for process in processes:
