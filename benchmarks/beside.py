@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import resource
 import shutil
 import statistics
 import subprocess
@@ -27,13 +28,16 @@ PATIENCE = 900.0
 
 
 class Learners(NamedTuple):
-    """What runs: the agent's name and size, where, and how its updates are computed."""
+    """What runs: the agent's name and size, where, and how its updates are computed.
+
+    ``kept`` says whether freed memory is kept, as trainings do (`shiftbench.allocator`).
+    """
 
     name: str
     size: str
     device: str
     compiled: bool = False
-    precision: str = "float32"
+    kept: bool = True
 
 
 def updates(what: Learners, count: int, seconds: float, folder: Path) -> dict[str, Any]:
@@ -41,8 +45,9 @@ def updates(what: Learners, count: int, seconds: float, folder: Path) -> dict[st
 
     Returns:
         ``runs``, ``ms`` (milliseconds of an update of a run, the median run's), ``per_second``
-        (updates a second of all together) and ``use``, the mean percentage of the time in which the
-        GPU was at work, None where ``nvidia-smi`` does not tell it.
+        (updates a second of all together), ``faults`` (page faults of an update, the median run's)
+        and ``use``, the mean percentage of the time in which the GPU was at work, None where
+        ``nvidia-smi`` does not tell it.
 
     Raises:
         ShiftBenchError: a learner failed.
@@ -75,11 +80,12 @@ def updates(what: Learners, count: int, seconds: float, folder: Path) -> dict[st
         for process in processes:
             process.join(30.0)
             process.kill()
-    each = [spent / done for done, spent in found]
+    each = [spent / done for done, spent, _ in found]
     return {
         "runs": count,
         "ms": 1e3 * statistics.median(each),
         "per_second": sum(1.0 / spent for spent in each),
+        "faults": statistics.median(faults / done for done, _, faults in found),
         "use": statistics.fmean(use) if use else None,
     }
 
@@ -87,9 +93,9 @@ def updates(what: Learners, count: int, seconds: float, folder: Path) -> dict[st
 def _learn(what: Learners, folder: Path, ready: Barrier, over: Event, pipe: Connection) -> None:
     try:
         torch.set_num_threads(1)
-        allocator.keep_freed()
-        spec = resolve(what.name, size=what.size, precision=what.precision)
-        agent = begin(spec, what.device)
+        if what.kept:
+            allocator.keep_freed()
+        agent = begin(resolve(what.name, size=what.size), what.device)
         replay = replay_of(agent, folder, HELD, None)
         fill(agent, replay, HELD)
         if what.compiled:
@@ -101,11 +107,15 @@ def _learn(what: Learners, folder: Path, ready: Barrier, over: Event, pipe: Conn
         ready.abort()
         raise
     ready.wait(PATIENCE)
-    start, done = time.perf_counter(), 0
+    start, before, done = time.perf_counter(), _faults(), 0
     while done == 0 or not over.is_set():
         agent.learn(replay, rng)  # waits for the device, as it returns numbers
         done += 1
-    pipe.send((done, time.perf_counter() - start))
+    pipe.send((done, time.perf_counter() - start, _faults() - before))
+
+
+def _faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def _gpu_use() -> list[float]:

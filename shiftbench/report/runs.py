@@ -118,6 +118,12 @@ class Every:
                 here.setdefault(level, {})[name] = part
                 seeds.setdefault(name, set()).update(part.seeds.tolist())
             missing += [f"{agent}: nothing on {name}" for name in sorted(tasks - set(seeds))]
+            every = set().union(*seeds.values())
+            missing += [
+                f"{agent}: no seed {seed} on {name}, which weighs less by that"
+                for name in sorted(seeds)
+                for seed in sorted(every - seeds[name])
+            ]
             runs = [(name, seed) for name in sorted(seeds) for seed in sorted(seeds[name])]
             found[agent] = {
                 level: self._runs(agent, level, here.get(level), runs, of_level, missing)

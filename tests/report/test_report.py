@@ -308,6 +308,15 @@ def test_a_task_a_level_and_a_clean_arm_that_an_agent_lacks(tmp_path):
     assert "- missing: weak: nothing on y" in markdown
 
 
+def test_a_seed_that_one_task_lacks_is_named(tmp_path):
+    rows = [
+        r for r in synthetic(("none", "severe"))
+        if r["agent"] == "good" or (r["task"], r["train_seed"]) != ("y", 1)
+    ]  # fmt: skip
+    _, missing = tables.leaderboard(Every(read(tmp_path, rows)))
+    assert missing == ["weak: no seed 1 on y, which weighs less by that"]
+
+
 def test_nothing_complete_is_an_error_and_writes_nothing(tmp_path):
     rows = [
         one("a", "x", 0, "lighting", "severe", 0, 1.0),
