@@ -286,8 +286,8 @@ class ActingModel(nn.Module):
         by block. Here one product does that for all blocks.
 
         Returns:
-            projected states (..., hidden), beliefs (..., D), projected actions (..., hidden) → the
-            next beliefs (..., D).
+            projected states (N, hidden), beliefs (N, D), projected actions (N, hidden) → the next
+            beliefs (N, D).
         """
         core = self.prior.rnn
         (first, *rest), blocks = core.hidden_layers, core.num_blocks

@@ -307,6 +307,9 @@ class DreamerModel(nn.Module):
     def _by_class(self, layers: nn.Sequential) -> ByClass:
         return ByClass(layers, self.config.categoricals * self.config.classes)
 
+    def _head(self, mlp: DreamerV3MLP, ones: Tensor, beliefs: Tensor) -> Tensor:
+        return self._by_class(mlp.model)(ones, beliefs).float()
+
     def behaviour_losses(
         self, classes: Tensor, beliefs: Tensor, draws: Draws
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -323,23 +326,19 @@ class DreamerModel(nn.Module):
         config = self.config
         with torch.no_grad():
             states, beliefs, actions = self.imagine(classes, beliefs, draws)
-            past = states[:-1], beliefs[:-1]
-
-            def head(mlp: DreamerV3MLP, *latents: Tensor) -> Tensor:
-                return self._by_class(mlp.model)(*latents).float()
-
-        logits = head(self.critic.mlp, states, beliefs)
+        past = states[:-1], beliefs[:-1]
+        logits = self._head(self.critic.mlp, states, beliefs)
         with torch.no_grad():
-            reward = self.reward.decode(head(self.reward.mlp, states[1:], beliefs[1:]))
-            alive = torch.sigmoid(head(self.continuation, states, beliefs).squeeze(-1))
+            reward = self.reward.decode(self._head(self.reward.mlp, states[1:], beliefs[1:]))
+            alive = torch.sigmoid(self._head(self.continuation, states, beliefs).squeeze(-1))
             value = self.critic.decode(logits)
             returns = lambda_returns(reward, value, self.discount * alive, config.lmbda)
             weight = torch.cat([torch.ones_like(alive[:1]), self.discount * alive[1:-1]])
             weight = weight.cumprod(0)
             scale = self._return_scale(returns)
             advantage = (returns - value[:-1]) / scale
-            slow = self.slow_critic.decode(head(self.slow_critic.mlp, *past))
-        raw, std = self.acting.actor_outputs(head(self.acting.actor, *past))
+            slow = self.slow_critic.decode(self._head(self.slow_critic.mlp, *past))
+        raw, std = self.acting.actor_outputs(self._head(self.acting.actor, *past))
         policy = Normal(raw.tanh(), std, validate_args=False)
         bonus = (policy.entropy() + log_slope(raw)).sum(-1)
         likelihood = policy.log_prob(actions).sum(-1)
