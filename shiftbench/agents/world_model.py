@@ -9,7 +9,6 @@ Shapes: B sequences of T steps; N = B·T imagined starts; H imagined steps; S th
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -29,6 +28,7 @@ from shiftbench.agents.networks import (
     sample_classes,
     sample_one_hot,
 )
+from shiftbench.agents.returns import lambda_returns, log_slope
 from shiftbench.encoders.base import Encoder
 from shiftbench.encoders.cut import Cut
 
@@ -395,28 +395,3 @@ class DreamerModel(nn.Module):
         """Move the slow critic towards the critic."""
         for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
             slow.lerp_(fast, self.config.slow_rate)
-
-
-def lambda_returns(reward: Tensor, value: Tensor, discount: Tensor, lmbda: float) -> Tensor:
-    """Return the λ-returns (H, N) (the paper's equation 5).
-
-    Args:
-        reward: (H, N), received on entering imagined step 1..H.
-        value: (H + 1, N), of steps 0..H.
-        discount: (H + 1, N), discount × probability that step 0..H does not end the episode.
-    """
-    result, following = [], value[-1]
-    for t in reversed(range(reward.shape[0])):
-        following = reward[t] + discount[t + 1] * ((1.0 - lmbda) * value[t + 1] + lmbda * following)
-        result.append(following)
-    return torch.stack(result[::-1])
-
-
-def log_slope(raw: Tensor) -> Tensor:
-    """Return log(1 - tanh(raw)²), the logarithm of the slope of the tanh that bounds a mean.
-
-    Where the mean is at a bound that slope is so small that returns no longer move it; this, whose
-    gradient -2 tanh(raw) does not vanish there, does.
-    """
-    # Written as 2 (log 2 - x - log(1 + exp(-2 x))), finite for every x.
-    return 2.0 * (math.log(2.0) - raw - F.softplus(-2.0 * raw))

@@ -6,7 +6,7 @@ from learner import filled, learn, learner
 
 from shiftbench import checkpoints
 from shiftbench.agents import resolve, world_model
-from shiftbench.agents.world_model import lambda_returns
+from shiftbench.agents.returns import lambda_returns
 from shiftbench.errors import ShiftBenchError
 
 

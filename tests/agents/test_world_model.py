@@ -14,7 +14,8 @@ from shiftbench.agents.networks import (
     symexp,
     symlog,
 )
-from shiftbench.agents.world_model import Draws, DreamerModel, lambda_returns, log_slope
+from shiftbench.agents.returns import lambda_returns, log_slope
+from shiftbench.agents.world_model import Draws, DreamerModel
 
 CONFIG = Config(
     belief=16, hidden=16, categoricals=4, classes=4, units=16, decoder_channels=(8, 8, 8),
