@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import shutil
 import statistics
 import subprocess
 import time
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Barrier, Event
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from threading import BrokenBarrierError
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
-from cache import HELD, begin, fill, replay_of
+from cache import CACHED, HELD, begin, fill, replay_of
 
 from shiftbench import allocator, seeding
+from shiftbench.accounting import naming_compiler
 from shiftbench.agents import resolve
 from shiftbench.errors import ShiftBenchError
 
 #: Updates before any is timed; the first compiles where that is asked for.
 WARM_UP = 5
-#: Seconds after which learners that are not ready yet count as failed.
+#: Seconds after which a learner that says nothing counts as failed.
 PATIENCE = 900.0
 
 
@@ -45,73 +45,88 @@ def updates(what: Learners, count: int, seconds: float, folder: Path) -> dict[st
 
     Returns:
         ``runs``, ``ms`` (milliseconds of an update of a run, the median run's), ``per_second``
-        (updates a second of all together), ``faults`` (page faults of an update, the median run's)
-        and ``use``, the mean percentage of the time in which the GPU was at work, None where
-        ``nvidia-smi`` does not tell it.
+        (updates a second of all together), ``faults`` (page faults of an update, the median run's),
+        ``together`` (seconds in which all were at it) and ``use``, the mean percentage of the time
+        in which the GPU was at work, None where ``nvidia-smi`` does not tell it.
 
     Raises:
         ShiftBenchError: a learner failed.
     """
     context = multiprocessing.get_context("spawn")
-    ready, over = context.Barrier(count + 1), context.Event()
     pipes, processes = [], []
-    for index in range(count):
-        here, there = context.Pipe(duplex=False)
-        process = context.Process(
-            target=_learn, args=(what, folder / str(index), ready, over, there), daemon=True
-        )
-        process.start()
-        there.close()
-        pipes.append(here)
-        processes.append(process)
     try:
-        ready.wait(PATIENCE)
+        for index in range(count):
+            here, there = context.Pipe()
+            arguments = (what, folder / str(index), seconds, there)
+            process = context.Process(target=_learn, args=arguments, daemon=True)
+            process.start()
+            there.close()
+            pipes.append(here)
+            processes.append(process)
+        waiting = list(pipes)
+        while waiting:
+            for pipe in wait(waiting, PATIENCE) or _failed(what, count, "nothing was heard of it"):
+                if message := _heard(pipe, what, count):
+                    _failed(what, count, message)
+                waiting.remove(pipe)
+        for pipe in pipes:
+            pipe.send("go")
         use, end = [], time.perf_counter() + seconds
         while (left := end - time.perf_counter()) > 0.0:
             time.sleep(min(1.0, left))
             use += _gpu_use() if what.device != "cpu" else []
-        over.set()
-        found = [pipe.recv() for pipe in pipes]
-    except (BrokenBarrierError, EOFError) as error:
-        message = f"{what.name} {what.size}: a learner failed, of {count} at a time"
-        raise ShiftBenchError(message) from error
+        found = [_heard(pipe, what, count) for pipe in pipes]
     finally:
-        over.set()
         for process in processes:
-            process.join(30.0)
             process.kill()
-    each = [spent / done for done, spent, _ in found]
+            process.join()
+    starts, ends, done, faults = zip(*found, strict=True)
+    each = [(b - a) / n for a, b, n in zip(starts, ends, done, strict=True)]
     return {
         "runs": count,
         "ms": 1e3 * statistics.median(each),
         "per_second": sum(1.0 / spent for spent in each),
-        "faults": statistics.median(faults / done for done, _, faults in found),
+        "faults": statistics.median(f / n for f, n in zip(faults, done, strict=True)),
+        "together": min(ends) - max(starts),
         "use": statistics.fmean(use) if use else None,
     }
 
 
-def _learn(what: Learners, folder: Path, ready: Barrier, over: Event, pipe: Connection) -> None:
+def _heard(pipe: Connection, what: Learners, count: int) -> Any:
     try:
-        torch.set_num_threads(1)
-        if what.kept:
-            allocator.keep_freed()
+        return pipe.recv() if pipe.poll(PATIENCE) else _failed(what, count, "it hangs")
+    except EOFError:
+        return _failed(what, count, "it ended")
+
+
+def _failed(what: Learners, count: int, why: str) -> NoReturn:
+    raise ShiftBenchError(f"{what.name} {what.size}: one of {count} learners failed: {why}")
+
+
+def _learn(what: Learners, folder: Path, seconds: float, pipe: Connection) -> None:
+    torch.set_num_threads(1)
+    if what.kept:
+        allocator.keep_freed()
+    try:
         agent = begin(resolve(what.name, size=what.size), what.device)
-        replay = replay_of(agent, folder, HELD, None)
+        replay = replay_of(agent, folder, HELD, CACHED)
         fill(agent, replay, HELD)
-        if what.compiled:
-            agent.compile()
         rng = seeding.rng(0)
-        for _ in range(WARM_UP):
-            agent.learn(replay, rng)
-    except BaseException:
-        ready.abort()
-        raise
-    ready.wait(PATIENCE)
-    start, before, done = time.perf_counter(), _faults(), 0
-    while done == 0 or not over.is_set():
+        with naming_compiler():
+            if what.compiled:
+                agent.compile()
+            for _ in range(WARM_UP):
+                agent.learn(replay, rng)
+    except ShiftBenchError as error:
+        pipe.send(str(error))
+        return
+    pipe.send(None)
+    pipe.recv()  # ends here where nobody waits any more
+    start, before, done = time.monotonic(), _faults(), 0
+    while done == 0 or time.monotonic() - start < seconds:
         agent.learn(replay, rng)  # waits for the device, as it returns numbers
         done += 1
-    pipe.send((done, time.perf_counter() - start, _faults() - before))
+    pipe.send((start, time.monotonic(), done, _faults() - before))
 
 
 def _faults() -> int:
@@ -119,10 +134,11 @@ def _faults() -> int:
 
 
 def _gpu_use() -> list[float]:
-    """Return the percentage of the last second in which the first GPU was at work, or nothing."""
+    """Return the percentage of the last second in which torch's first GPU worked, or nothing."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    query = [tool, "--id=0", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    query = [tool, f"--id={gpu}", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
     said = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
     return [float(said)] if said.isdigit() else []

@@ -10,9 +10,9 @@ the decoder's share of the difference is.
 
 All of a case's learners do updates in turn, block by block, so that whatever else the machine does
 hits all. It is the time of the processor, on one thread, so that it matters little what else that
-is. A ratio is the median over blocks of the ratio within a block. TorchRL's learner is not
-compiled; where there is a goal, ours is timed compiled (`--compile`) as well. All keep freed memory
-as our trainings do (`shiftbench/allocator.py`), TorchRL's too.
+is. A ratio is the median over blocks of the ratio within a block. TorchRL's learner is eager; where
+there is a goal, ours is also timed compiled (`--compile`), against TorchRL's with our decoder. All
+keep freed memory as our trainings do (`shiftbench/allocator.py`), TorchRL's too.
 
 Where there is a CUDA device the milliseconds of an update there are said as well, ours also
 compiled, with products in float32 and in bfloat16 (`--precision`), and those of several runs side
@@ -35,19 +35,18 @@ import numpy as np
 import pages
 import torch
 from beside import Learners, updates
-from cache import HELD, begin, fill, replay_of, scratch_folder, seconds
+from cache import CACHED, HELD, begin, fill, replay_of, scratch_folder, seconds
 from recipe import TorchRL
 from tqdm import tqdm
 
 from shiftbench import allocator, seeding
+from shiftbench.accounting import naming_compiler
 from shiftbench.agents import resolve
 from shiftbench.agents.config import SIZES, Config
 from shiftbench.errors import ShiftBenchError
 
 #: The agents that are timed, and how many times faster than TorchRL's learner each must be.
 AGENTS = {"scratch": 1.5, "pvm-frozen": 0.0, "pvm-partial": 0.0, "pvm-full": 0.0}
-#: Megabytes for the cache of frozen activations, more than a replay of these few frames has.
-CACHE = 1000
 #: What is timed on the processor, and "compiled" where there is a goal.
 ARMS = ("ours", "torchrl", "our decoder")
 #: The arms that compile, and the precision of each.
@@ -67,7 +66,7 @@ def learners(
     for arm in arms:
         peer = arm in ("torchrl", "our decoder")
         agent = begin(resolve(name, size=size, precision=PRECISION.get(arm)), device)
-        replay = replay_of(agent, folder / arm, HELD, None if peer else CACHE)
+        replay = replay_of(agent, folder / arm, HELD, None if peer else CACHED)
         fill(agent, replay, HELD)
         if arm in PRECISION:
             agent.compile()
@@ -81,8 +80,9 @@ def measure(name: str, size: str, blocks: int, least: float, folder: Path) -> di
     """Return medians of the seconds of an update of each learner, and the ratios to ours."""
     compiled = ("compiled",) if AGENTS[name] else ()
     work = learners(name, size, folder, "cpu", (*ARMS, *compiled))
-    for once in work.values():  # warms up
-        once()
+    with naming_compiler():
+        for once in work.values():  # warms up
+            once()
     times: dict[str, list[float]] = {arm: [] for arm in work}
     for _ in tqdm(range(blocks), desc=f"{name} {size}", unit="block", leave=False, disable=None):
         for arm, once in work.items():
@@ -119,7 +119,7 @@ def milliseconds(name: str, size: str, folder: Path) -> dict[str, float]:
 def table(rows: list[dict[str, Any]]) -> str:
     head = [
         "agent and size", "updates/s", "TorchRL", "faster", "goal", "blocks", "with our decoder",
-        "faster", "compiled, faster",
+        "faster", "faster, ours compiled",
     ]  # fmt: skip
     cuda = "cuda_ms" in rows[0]
     head += ["CUDA, ms an update", "TorchRL", *PRECISION] if cuda else []
@@ -184,18 +184,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0,
                         help="a learner's in a block, at least one update [2]")  # fmt: skip
     parser.add_argument("--beside", type=int,
-                        help=f"runs side by side [{BESIDE} on CUDA; else none]")  # fmt: skip
+                        help=f"runs side by side [{BESIDE} on CUDA, else 0: none]")  # fmt: skip
     parser.add_argument("--json", type=Path, help="write all numbers there")
     parser.add_argument("--out", type=Path, help="a page whose section 'learner' is filled")
     options = parser.parse_args()
     if options.blocks < 1 or not options.seconds >= 0.0:
         parser.error("--blocks must be at least 1, --seconds at least 0")
-    if options.beside is not None and options.beside < 1:
-        parser.error("--beside must be at least 1")
+    if options.beside is not None and options.beside < 0:
+        parser.error("--beside must be at least 0")
     torch.set_num_threads(1)
     allocator.keep_freed()
     on_cuda = torch.cuda.is_available()
-    runs = options.beside or (BESIDE if on_cuda else 0)
+    runs = options.beside if options.beside is not None else BESIDE * on_cuda
     rows, beside = [], []
     try:
         if options.out:

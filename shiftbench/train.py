@@ -214,6 +214,7 @@ def seconds_per_step(
         ShiftBenchError: the device's memory is too small.
     """
     config = agent.config
+    allocator.keep_freed()
     with naming_memory(agent), tempfile.TemporaryDirectory(prefix="shiftbench-") as folder:
         agent.begin(0)
         capacity = agent.task.agent_steps + 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -62,18 +63,52 @@ def test_what_is_timed_on_a_gpu_alone_is_compiled_in_both_precisions(benchmark, 
 
 @pytest.mark.slow
 def test_runs_side_by_side_are_timed_together(benchmark, tmp_path):
-    alone, both = benchmark.side_by_side("pvm-frozen", "xs", "cpu", 2, 0.5, tmp_path)
+    alone, both = benchmark.side_by_side("pvm-frozen", "xs", "cpu", 2, 1.0, tmp_path)
     assert (alone["runs"], both["runs"]) == (1, 2)
+    assert min(alone["together"], both["together"]) > 0.5  # not one after the other
     assert alone["per_second"] == pytest.approx(1e3 / alone["ms"])
-    assert both["per_second"] > 1e3 / both["ms"]
     assert alone["use"] is None  # nobody asks about a GPU
     page = benchmark.table_beside([alone, both])
     assert "| pvm-frozen xs (cpu) | 2 |" in page
 
 
+@pytest.mark.slow
 def test_a_learner_that_fails_beside_others_is_said(benchmark, tmp_path):
-    with pytest.raises(ShiftBenchError, match=r"pvm-frozen xs: a learner failed"):
-        benchmark.side_by_side("pvm-frozen", "xs", "nowhere", 2, 0.5, tmp_path)
+    what = benchmark.Learners("pvm-frozen", "xs", "cpu")
+    (tmp_path / "1").write_text("no folder")
+    with pytest.raises(ShiftBenchError, match="one of 2 learners failed.*cannot be stored"):
+        benchmark.updates(what, 2, 0.5, tmp_path)
+    assert not multiprocessing.active_children()
+    with pytest.raises(ShiftBenchError, match="pvm-frozen xs: one of 1 learners failed: it ended"):
+        benchmark.updates(what._replace(device="meta"), 1, 0.5, tmp_path / "2")
+
+
+@pytest.mark.parametrize("compiled", [None, 1.5])
+@pytest.mark.parametrize("cuda", [False, True])
+def test_every_line_of_the_table_has_a_cell_a_column(benchmark, compiled, cuda):
+    row = {
+        "agent": "scratch", "size": "xs", "goal": 1.5, "speedup": 1.6, "speedup_of_blocks": [1.6],
+        "seconds": {"ours": 1.0, "torchrl": 1.6, "our decoder": 1.3},
+        "speedup_with_our_decoder": 1.3, "speedup_compiled": compiled,
+    }  # fmt: skip
+    if cuda:
+        row["cuda_ms"] = dict.fromkeys(benchmark.ON_CUDA_ARMS, 1.0)
+    head, _, line = benchmark.table([row]).splitlines()
+    assert head.count("|") == line.count("|")
+
+
+@pytest.mark.slow
+def test_what_freed_memory_costs_is_measured(tmp_path):
+    numbers = tmp_path / "numbers.json"
+    done = subprocess.run(
+        [sys.executable, SCRIPT.with_name("freed.py"), "--agent", "pvm-frozen", "--rounds", "1",
+         "--seconds", "0", "--json", numbers],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(numbers.read_text())
+    assert found["kept"][0]["ms"] > 0 < found["given back"][0]["ms"]
+    assert "times less time" in done.stdout
 
 
 @pytest.mark.parametrize(("encoder", "mode"), [("cnn", "scratch"), ("synth", "partial")])
@@ -117,7 +152,7 @@ def test_missed_goals_are_named(benchmark):
     "options",
     [
         ["--blocks", "0"],
-        ["--beside", "0"],
+        ["--beside", "-1"],
         ["--seconds", "nan"],
         ["--agent", "random"],
         ["--out", "nowhere.md"],

@@ -31,14 +31,18 @@ class ByClass:
     Args:
         layers: the first is a linear layer over (..., S) or over (..., S + D).
         states: S.
+        summed: whether rows are summed, or multiplied as anywhere else, which is as fast on a GPU
+            and takes fewer kernels; None for what suits the weights' device.
     """
 
-    def __init__(self, layers: nn.Sequential, states: int) -> None:
-        first, self._rest = layers[0], layers[1:]
-        self._bias = first.bias
-        of_state, self._of_belief = first.weight.split([states, first.in_features - states], dim=1)
-        # Rows of the table are what is summed; the weights have them as columns.
-        self._table = of_state.t().contiguous()
+    def __init__(self, layers: nn.Sequential, states: int, summed: bool | None = None) -> None:
+        self._first, self._rest, self._states = layers[0], layers[1:], states
+        weight = self._first.weight
+        self._summed = weight.device.type == "cpu" if summed is None else summed
+        if self._summed:
+            of_state, self._of_belief = weight.split([states, weight.shape[1] - states], dim=1)
+            # Rows of the table are what is summed; the weights have them as columns.
+            self._table = of_state.t().contiguous()
 
     def __call__(self, ones: Tensor, belief: Tensor | None = None) -> Tensor:
         """Return what the layers give, (..., features).
@@ -47,14 +51,13 @@ class ByClass:
             ones: `flat_classes` of the states.
             belief: float32 (..., D), None where the layers are over states alone.
         """
-        flat = ones.flatten(0, -2)
-        if ones.device.type == "cpu":
-            value = F.embedding_bag(flat, self._table, mode="sum")
-        else:
-            # A small product costs nothing there, and its gradient needs no sorting.
-            state = self._table.new_zeros(len(flat), len(self._table)).scatter_(1, flat, 1.0)
-            value = state @ self._table
-        value = value.unflatten(0, ones.shape[:-1]) + self._bias
+        if not self._summed:
+            shape = *ones.shape[:-1], self._states
+            state = self._first.weight.new_zeros(shape).scatter_(-1, ones, 1.0)
+            features = state if belief is None else torch.cat([state, belief], -1)
+            return self._rest(self._first(features))
+        value = F.embedding_bag(ones.flatten(0, -2), self._table, mode="sum")
+        value = value.unflatten(0, ones.shape[:-1]) + self._first.bias
         if belief is not None:
             value = value + F.linear(belief, self._of_belief)
         return self._rest(value)

@@ -120,7 +120,8 @@ class TwoHot(nn.Module):
 
     The expectation is taken in symlog space (the first version of the paper). Taking it over raw
     bin values, as later versions do, multiplies the tails' probabilities by up to e^20, which
-    makes gradients *through* a decoded reward useless; the actor here learns from exactly those.
+    makes gradients *through* a decoded reward useless. This was chosen when the actor learned from
+    those, and has stayed.
     """
 
     def __init__(self, features: int, config: Config) -> None:
@@ -286,8 +287,8 @@ class ActingModel(nn.Module):
         by block. Here one product does that for all blocks.
 
         Returns:
-            projected states (N, hidden), beliefs (N, D), projected actions (N, hidden) → the next
-            beliefs (N, D).
+            projected states (N, hidden), beliefs (N, D), projected actions (N, hidden), which lie
+            in [-1, 1] → the next beliefs (N, D).
         """
         core = self.prior.rnn
         (first, *rest), blocks = core.hidden_layers, core.num_blocks
@@ -302,9 +303,8 @@ class ActingModel(nn.Module):
             value = value + torch.addmm(first.bias, joint, shared)
             for layer in rest:
                 value = layer(value)
-            gates = core.gates(value).unflatten(-1, (blocks, 3, width))
-            gates = (gate.flatten(-2).to(belief.dtype) for gate in gates.unbind(-2))
-            reset, candidate, update = gates
+            gates = core.gates(value).to(belief.dtype).unflatten(-1, (blocks, 3, width))
+            reset, candidate, update = (gate.flatten(-2) for gate in gates.unbind(-2))
             candidate = (reset.sigmoid() * candidate).tanh()
             return torch.lerp(belief, candidate, (update - 1.0).sigmoid())
 

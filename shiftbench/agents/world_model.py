@@ -327,6 +327,7 @@ class DreamerModel(nn.Module):
         with torch.no_grad():
             states, beliefs, actions = self.imagine(classes, beliefs, draws)
         past = states[:-1], beliefs[:-1]
+        # Learned from but for the last step's; values need it too, so one pass does for both.
         logits = self._head(self.critic.mlp, states, beliefs)
         with torch.no_grad():
             reward = self.reward.decode(self._head(self.reward.mlp, states[1:], beliefs[1:]))

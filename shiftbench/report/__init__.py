@@ -24,7 +24,7 @@ class Report(NamedTuple):
         by_family, by_task: a leaderboard for each, named in the first column.
         families: mean return and score for each agent, task, family and level.
         comparisons: every two agents at every level.
-        missing: one line for each thing that does not count since something of it is missing.
+        missing: one line for each thing that is missing, be it rows or training seeds.
         runs: agent → level → what counts, see `shiftbench.report.runs.Every`.
     """
 

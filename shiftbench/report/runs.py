@@ -110,6 +110,7 @@ class Every:
             played[level].update(part.families.tolist())
         found: dict[str, dict[str, Runs]] = {}
         missing: list[str] = []
+        uneven: list[str] = []
         for agent, own in groupby(parts, key=lambda entry: entry[0]):
             own = list(own)
             here: dict[str, dict[str, _Cell]] = {}
@@ -118,11 +119,12 @@ class Every:
                 here.setdefault(level, {})[name] = part
                 seeds.setdefault(name, set()).update(part.seeds.tolist())
             missing += [f"{agent}: nothing on {name}" for name in sorted(tasks - set(seeds))]
-            every = set().union(*seeds.values())
-            missing += [
-                f"{agent}: no seed {seed} on {name}, which weighs less by that"
-                for name in sorted(seeds)
-                for seed in sorted(every - seeds[name])
+            counts = {name: len(seeds[name]) for name in sorted(seeds)}
+            most = max(counts.values())
+            uneven += [
+                f"{agent}: {name} has {count} of {most} training seeds, so it weighs less"
+                for name, count in counts.items()
+                if count < most
             ]
             runs = [(name, seed) for name in sorted(seeds) for seed in sorted(seeds[name])]
             found[agent] = {
@@ -130,7 +132,7 @@ class Every:
                 for level, of_level in played.items()
                 if of_level
             }
-        return found, missing
+        return found, missing + uneven
 
     def _runs(
         self,

@@ -106,18 +106,22 @@ def test_loops_compute_what_the_modules_of_acting_do(model):
     for layers, inputs in (
         (model.critic.mlp.model, (ones, belief)), (core.state_projection, (ones,)),
     ):  # fmt: skip
-        found = ByClass(layers, 16)(*inputs)
         wanted = layers(features if len(inputs) == 2 else state)
-        torch.testing.assert_close(found, wanted)
-        gradients = [
-            torch.autograd.grad(value.square().sum(), layers[0].weight)[0]
-            for value in (found, wanted)
-        ]
-        torch.testing.assert_close(*gradients)
+        slope = torch.autograd.grad(wanted.square().sum(), layers[0].weight)
+        for summed in (None, True, False):
+            found = ByClass(layers, 16, summed)(*inputs)
+            torch.testing.assert_close(found, wanted)
+            slope_here = torch.autograd.grad(found.square().sum(), layers[0].weight)
+            torch.testing.assert_close(slope_here, slope)
+    belief = belief[0].requires_grad_()
     found = model.acting.dynamics()(
-        core.state_projection(state[0]), belief[0], core.action_projection(action[0])
+        core.state_projection(state[0]), belief, core.action_projection(action[0])
     )
-    torch.testing.assert_close(found, model.acting.advance(state[0], belief[0], action[0]))
+    wanted = model.acting.advance(state[0], belief, action[0])
+    torch.testing.assert_close(found, wanted)
+    sources = [belief, *core.parameters()]
+    pairs = (torch.autograd.grad(value.square().sum(), sources) for value in (found, wanted))
+    torch.testing.assert_close(*pairs)
 
 
 def test_classes_are_drawn_as_one_hot_samples_are():

@@ -308,21 +308,24 @@ def test_a_task_a_level_and_a_clean_arm_that_an_agent_lacks(tmp_path):
     assert "- missing: weak: nothing on y" in markdown
 
 
-def test_a_seed_that_one_task_lacks_is_named(tmp_path):
+def test_fewer_seeds_on_one_task_are_named(tmp_path):
     rows = [
         r for r in synthetic(("none", "severe"))
         if r["agent"] == "good" or (r["task"], r["train_seed"]) != ("y", 1)
     ]  # fmt: skip
     _, missing = tables.leaderboard(Every(read(tmp_path, rows)))
-    assert missing == ["weak: no seed 1 on y, which weighs less by that"]
+    assert missing == ["weak: y has 1 of 2 training seeds, so it weighs less"]
 
 
 def test_nothing_complete_is_an_error_and_writes_nothing(tmp_path):
     rows = [
         one("a", "x", 0, "lighting", "severe", 0, 1.0),
         one("b", "x", 0, "texture", "severe", 0, 1.0),
+        one("a", "y", 0, "lighting", "severe", 0, 1.0),
+        one("a", "y", 1, "lighting", "severe", 0, 1.0),
     ]
-    with pytest.raises(ShiftBenchError, match="a on x, seed 0, severe: no texture"):
+    # Why nothing counts comes first, before x having fewer seeds than y.
+    with pytest.raises(ShiftBenchError, match="complete: a on x, seed 0, severe: no texture"):
         report.build(read(tmp_path, rows), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
