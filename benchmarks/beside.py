@@ -76,6 +76,8 @@ def updates(what: Learners, count: int, seconds: float, folder: Path) -> dict[st
             time.sleep(min(1.0, left))
             use += _gpu_use() if what.device != "cpu" else []
         found = [_heard(pipe, what, count) for pipe in pipes]
+        for process in processes:
+            process.join(10.0)
     finally:
         for process in processes:
             process.kill()
