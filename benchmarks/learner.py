@@ -76,9 +76,11 @@ def learners(
     return work
 
 
-def measure(name: str, size: str, blocks: int, least: float, folder: Path) -> dict[str, Any]:
+def measure(
+    name: str, size: str, blocks: int, least: float, folder: Path, eager: bool = False
+) -> dict[str, Any]:
     """Return medians of the seconds of an update of each learner, and the ratios to ours."""
-    compiled = ("compiled",) if AGENTS[name] else ()
+    compiled = ("compiled",) if AGENTS[name] and not eager else ()
     work = learners(name, size, folder, "cpu", (*ARMS, *compiled))
     with naming_compiler():
         for once in work.values():  # warms up
@@ -183,6 +185,8 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=5, help="blocks of each case [5]")
     parser.add_argument("--seconds", type=float, default=2.0,
                         help="a learner's in a block, at least one update [2]")  # fmt: skip
+    parser.add_argument("--eager", action="store_true",
+                        help="leave out our compiled learner, on a CPU")  # fmt: skip
     parser.add_argument("--beside", type=int,
                         help=f"runs side by side [{BESIDE} on CUDA, else 0: none]")  # fmt: skip
     parser.add_argument("--json", type=Path, help="write all numbers there")
@@ -203,7 +207,8 @@ def main() -> int:
         for size in dict.fromkeys(options.size or ("xs", "s")):
             for name in dict.fromkeys(options.agent or AGENTS):
                 with scratch_folder() as folder:
-                    row = measure(name, size, options.blocks, options.seconds, folder / "cpu")
+                    at = folder / "cpu"
+                    row = measure(name, size, options.blocks, options.seconds, at, options.eager)
                     if on_cuda:
                         row["cuda_ms"] = milliseconds(name, size, folder / "cuda")
                     if runs:
