@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from cache import CACHED, HELD, begin, fill, replay_of
 
-from shiftbench import allocator, seeding
+from shiftbench import seeding
 from shiftbench.accounting import naming_compiler
 from shiftbench.agents import resolve
 from shiftbench.errors import ShiftBenchError
@@ -28,16 +27,12 @@ PATIENCE = 900.0
 
 
 class Learners(NamedTuple):
-    """What runs: the agent's name and size, where, and how its updates are computed.
-
-    ``kept`` says whether freed memory is kept, as trainings do (`shiftbench.allocator`).
-    """
+    """What runs: the agent's name and size, where, and whether its updates are compiled."""
 
     name: str
     size: str
     device: str
     compiled: bool = False
-    kept: bool = True
 
 
 def updates(what: Learners, count: int, seconds: float, folder: Path) -> dict[str, Any]:
@@ -45,9 +40,9 @@ def updates(what: Learners, count: int, seconds: float, folder: Path) -> dict[st
 
     Returns:
         ``runs``, ``ms`` (milliseconds of an update of a run, the median run's), ``per_second``
-        (updates a second of all together), ``faults`` (page faults of an update, the median run's),
-        ``together`` (seconds in which all were at it) and ``use``, the mean percentage of the time
-        in which the GPU was at work, None where ``nvidia-smi`` does not tell it.
+        (updates a second of all together), ``together`` (seconds in which all were at it) and
+        ``use``, the mean percentage of the time in which the GPU was at work, None where
+        ``nvidia-smi`` does not tell it.
 
     Raises:
         ShiftBenchError: a learner failed.
@@ -82,13 +77,12 @@ def updates(what: Learners, count: int, seconds: float, folder: Path) -> dict[st
         for process in processes:
             process.kill()
             process.join()
-    starts, ends, done, faults = zip(*found, strict=True)
+    starts, ends, done = zip(*found, strict=True)
     each = [(b - a) / n for a, b, n in zip(starts, ends, done, strict=True)]
     return {
         "runs": count,
         "ms": 1e3 * statistics.median(each),
         "per_second": sum(1.0 / spent for spent in each),
-        "faults": statistics.median(f / n for f, n in zip(faults, done, strict=True)),
         "together": min(ends) - max(starts),
         "use": statistics.fmean(use) if use else None,
     }
@@ -107,8 +101,6 @@ def _failed(what: Learners, count: int, why: str) -> NoReturn:
 
 def _learn(what: Learners, folder: Path, seconds: float, pipe: Connection) -> None:
     torch.set_num_threads(1)
-    if what.kept:
-        allocator.keep_freed()
     try:
         agent = begin(resolve(what.name, size=what.size), what.device)
         replay = replay_of(agent, folder, HELD, CACHED)
@@ -124,15 +116,11 @@ def _learn(what: Learners, folder: Path, seconds: float, pipe: Connection) -> No
         return
     pipe.send(None)
     pipe.recv()  # ends here where nobody waits any more
-    start, before, done = time.monotonic(), _faults(), 0
+    start, done = time.monotonic(), 0
     while done == 0 or time.monotonic() - start < seconds:
         agent.learn(replay, rng)  # waits for the device, as it returns numbers
         done += 1
-    pipe.send((start, time.monotonic(), done, _faults() - before))
-
-
-def _faults() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    pipe.send((start, time.monotonic(), done))
 
 
 def _gpu_use() -> list[float]:

@@ -36,7 +36,7 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from shiftbench import allocator, device_replay, feature_cache, finetune, seeding
+from shiftbench import device_replay, feature_cache, finetune, seeding
 from shiftbench.agents.dreamer import DreamerAgent
 from shiftbench.encoders import TIMM
 from shiftbench.errors import ShiftBenchError
@@ -317,7 +317,6 @@ def main() -> int:
     if min(options.blocks, options.budget, options.updates) < 1 or options.frames < 1100:
         parser.error("--blocks, --budget and --updates must be at least 1, --frames 1100")
     torch.set_num_threads(1)
-    allocator.keep_freed()
     try:
         with scratch_folder() as folder:
             if options.memory_of:

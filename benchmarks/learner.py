@@ -11,8 +11,7 @@ the decoder's share of the difference is.
 All of a case's learners do updates in turn, block by block, so that whatever else the machine does
 hits all. It is the time of the processor, on one thread, so that it matters little what else that
 is. A ratio is the median over blocks of the ratio within a block. TorchRL's learner is eager; where
-there is a goal, ours is also timed compiled (`--compile`), against TorchRL's with our decoder. All
-keep freed memory as our trainings do (`shiftbench/allocator.py`), TorchRL's too.
+there is a goal, ours is also timed compiled (`--compile`), against TorchRL's with our decoder.
 
 Where there is a CUDA device the milliseconds of an update there are said as well, ours also
 compiled, with products in float32 and in bfloat16 (`--precision`), and those of several runs side
@@ -39,7 +38,7 @@ from cache import CACHED, HELD, begin, fill, replay_of, scratch_folder, seconds
 from recipe import TorchRL
 from tqdm import tqdm
 
-from shiftbench import allocator, seeding
+from shiftbench import seeding
 from shiftbench.accounting import naming_compiler
 from shiftbench.agents import resolve
 from shiftbench.agents.config import SIZES, Config
@@ -197,7 +196,6 @@ def main() -> int:
     if options.beside is not None and options.beside < 0:
         parser.error("--beside must be at least 0")
     torch.set_num_threads(1)
-    allocator.keep_freed()
     on_cuda = torch.cuda.is_available()
     runs = options.beside if options.beside is not None else BESIDE * on_cuda
     rows, beside = [], []

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from shiftbench import allocator, collect, device_replay, feature_cache, saving, seeding
+from shiftbench import collect, device_replay, feature_cache, saving, seeding
 from shiftbench.accounting import Clock, memory, naming_compiler, naming_memory
 from shiftbench.evaluate import rollout
 from shiftbench.halt import Halt, Halted
@@ -122,7 +122,6 @@ def fit(
     """
     task, config = agent.task, agent.config
     count = envs.count if envs else 1
-    allocator.keep_freed()
     with naming_memory(agent):
         agent.begin(seed)
         if compiled:
@@ -214,7 +213,6 @@ def seconds_per_step(
         ShiftBenchError: the device's memory is too small.
     """
     config = agent.config
-    allocator.keep_freed()
     with naming_memory(agent), tempfile.TemporaryDirectory(prefix="shiftbench-") as folder:
         agent.begin(0)
         capacity = agent.task.agent_steps + 2

@@ -97,20 +97,6 @@ def test_every_line_of_the_table_has_a_cell_a_column(benchmark, compiled, cuda):
     assert head.count("|") == line.count("|")
 
 
-@pytest.mark.slow
-def test_what_freed_memory_costs_is_measured(tmp_path):
-    numbers = tmp_path / "numbers.json"
-    done = subprocess.run(
-        [sys.executable, SCRIPT.with_name("freed.py"), "--agent", "pvm-frozen", "--rounds", "1",
-         "--seconds", "0", "--json", numbers],
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = json.loads(numbers.read_text())
-    assert found["kept"][0]["ms"] > 0 < found["given back"][0]["ms"]
-    assert "times less time" in done.stdout
-
-
 @pytest.mark.parametrize(("encoder", "mode"), [("cnn", "scratch"), ("synth", "partial")])
 def test_torchrl_learns_the_same_with_the_same_parts(benchmark, cartpole, tmp_path, encoder, mode):
     spec = AgentSpec("any", "dreamer", encoder, mode)
