@@ -15,6 +15,7 @@ from torchrl.trainers.algorithms.dreamer_v3 import DreamerV3Optimizer
 
 from shiftbench import augment, checkpoints, encoders, finetune, seeding
 from shiftbench.agents.acting import DreamerPolicy, Latent
+from shiftbench.agents.at_once import at_once, in_turn
 from shiftbench.agents.base import Agent
 from shiftbench.agents.base_weights import BaseWeights
 from shiftbench.agents.config import PRECISIONS, SIZES, Config, configured
@@ -296,16 +297,23 @@ class DreamerAgent(Agent):
             loss, parts, states, beliefs = model.model_loss(
                 model.embed(batch), batch, draws, weight
             )
-        loss.backward()
         states, beliefs = states.detach(), beliefs.detach()
         classes = self._classes(states)
         replay.refresh(index, classes, beliefs)
-        with self._mixed():
-            replayed = model.replay_value_loss(batch, states, beliefs)
-            actor, critic, behaviour = model.behaviour_losses(
-                classes.flatten(0, 1), beliefs.flatten(0, 1), draws
-            )
-        (actor + critic + config.replay_value_weight * replayed).backward()
+
+        def behave() -> tuple[Tensor, dict[str, Tensor]]:
+            with self._mixed():
+                replayed = model.replay_value_loss(batch, states, beliefs)
+                actor, critic, behaviour = model.behaviour_losses(
+                    classes.flatten(0, 1), beliefs.flatten(0, 1), draws
+                )
+            (actor + critic + config.replay_value_weight * replayed).backward()
+            return replayed, behaviour
+
+        # The model's gradients and the behaviour's are of different parameters. Compiled code has
+        # its number of threads from when it was compiled, and CUDA does one thing after the other.
+        alone = model.compiled or self.replay_device is not None
+        replayed, behaviour = (in_turn if alone else at_once)(loss.backward, behave)
         self.optimizer.step()
         model.update_slow_critic()
         model.narrow(self._updates)
