@@ -129,13 +129,15 @@ def fill(agent: DreamerAgent, replay: Replay, count: int) -> None:
 # -- time ----------------------------------------------------------------------------------------
 
 
-def seconds(work: Callable[[], Any], least: float = 1.0) -> float:
-    """Return the processor's seconds that ``work`` takes, as often as fills ``least`` seconds."""
-    start, count = time.process_time(), 0
-    while count == 0 or time.process_time() - start < least:
+def seconds(
+    work: Callable[[], Any], least: float = 1.0, clock: Callable[[], float] = time.process_time
+) -> float:
+    """Return the seconds of ``clock`` that ``work`` takes, as often as fills ``least`` seconds."""
+    start, count = clock(), 0
+    while count == 0 or clock() - start < least:
         work()
         count += 1
-    return (time.process_time() - start) / count
+    return (clock() - start) / count
 
 
 def encoder_part(agent: DreamerAgent, replay: Replay) -> Callable[[], None]:

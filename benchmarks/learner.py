@@ -1,6 +1,7 @@
 """What an update of our learner takes, beside TorchRL's own parts put together plainly.
 
     python benchmarks/learner.py [--out docs/performance.md] [--json results.json]
+    python benchmarks/learner.py --threads 2 [--agent scratch] [--out docs/performance.md]
 
 Both learners have the same networks, first weights, trainable parts of the encoder, batches,
 horizons and optimiser (``recipe.py``). They differ in how an update is computed, in the decoder,
@@ -10,8 +11,9 @@ the decoder's share of the difference is.
 
 All of a case's learners do updates in turn, block by block, so that whatever else the machine does
 hits all. It is the time of the processor, on one thread, so that it matters little what else that
-is. A ratio is the median over blocks of the ratio within a block. TorchRL's learner is eager; where
-there is a goal, ours is also timed compiled (`--compile`), against TorchRL's with our decoder.
+is; with `--threads` it is the time that passes on so many, which asks for an idle machine. A ratio
+is the median over blocks of the ratio within a block. TorchRL's learner is eager; where there is a
+goal, ours is also timed compiled (`--compile`), against TorchRL's with our decoder.
 
 Where there is a CUDA device the milliseconds of an update there are said as well, ours also
 compiled, with products in float32 and in bfloat16 (`--precision`), and those of several runs side
@@ -76,7 +78,13 @@ def learners(
 
 
 def measure(
-    name: str, size: str, blocks: int, least: float, folder: Path, eager: bool = False
+    name: str,
+    size: str,
+    blocks: int,
+    least: float,
+    folder: Path,
+    eager: bool = False,
+    clock: Callable[[], float] = time.process_time,
 ) -> dict[str, Any]:
     """Return medians of the seconds of an update of each learner, and the ratios to ours."""
     compiled = ("compiled",) if AGENTS[name] and not eager else ()
@@ -87,7 +95,7 @@ def measure(
     times: dict[str, list[float]] = {arm: [] for arm in work}
     for _ in tqdm(range(blocks), desc=f"{name} {size}", unit="block", leave=False, disable=None):
         for arm, once in work.items():
-            times[arm].append(seconds(once, least))
+            times[arm].append(seconds(once, least, clock))
     ratios = {arm: np.divide(times[arm], times["ours"]) for arm in ("torchrl", "our decoder")}
     bare = np.array(times["our decoder"])
     return {
@@ -184,6 +192,8 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=5, help="blocks of each case [5]")
     parser.add_argument("--seconds", type=float, default=2.0,
                         help="a learner's in a block, at least one update [2]")  # fmt: skip
+    parser.add_argument("--threads", type=int, default=1,
+                        help="of each; with more than one, time that passes [1]")  # fmt: skip
     parser.add_argument("--eager", action="store_true",
                         help="leave out our compiled learner, on a CPU")  # fmt: skip
     parser.add_argument("--beside", type=int,
@@ -195,18 +205,26 @@ def main() -> int:
         parser.error("--blocks must be at least 1, --seconds at least 0")
     if options.beside is not None and options.beside < 0:
         parser.error("--beside must be at least 0")
-    torch.set_num_threads(1)
+    if options.threads < 1:
+        parser.error("--threads must be at least 1")
+    torch.set_num_threads(options.threads)
+    clock, section, what = time.process_time, "learner", "processor time of one thread"
+    if options.threads > 1:
+        clock, section = time.perf_counter, "learner-threads"
+        what = f"time that passes, {options.threads} threads"
     on_cuda = torch.cuda.is_available()
     runs = options.beside if options.beside is not None else BESIDE * on_cuda
     rows, beside = [], []
     try:
         if options.out:
-            pages.check(options.out, "learner")
+            pages.check(options.out, section)
         for size in dict.fromkeys(options.size or ("xs", "s")):
             for name in dict.fromkeys(options.agent or AGENTS):
                 with scratch_folder() as folder:
                     at = folder / "cpu"
-                    row = measure(name, size, options.blocks, options.seconds, at, options.eager)
+                    row = measure(
+                        name, size, options.blocks, options.seconds, at, options.eager, clock
+                    )
                     if on_cuda:
                         row["cuda_ms"] = milliseconds(name, size, folder / "cuda")
                     if runs:
@@ -217,14 +235,14 @@ def main() -> int:
     except (ShiftBenchError, ValueError) as error:
         parser.error(str(error))
     text = (
-        f"{machine}; processor time of one thread, {Config().batch} × {Config().length} frames an "
+        f"{machine}; {what}, {Config().batch} × {Config().length} frames an "
         f"update, {options.blocks} blocks.\n\n{table(rows)}"
     )
     if beside:
         text += f"\n\nRuns side by side, one thread each:\n\n{table_beside(beside)}"
     print(text)
     if options.out:
-        pages.fill(options.out, "learner", text)
+        pages.fill(options.out, section, text)
     if options.json:
         record = {"machine": machine, "rows": rows, "beside": beside}
         options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

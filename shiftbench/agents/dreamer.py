@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchrl.trainers.algorithms.dreamer_v3 import DreamerV3Optimizer
 
-from shiftbench import augment, checkpoints, encoders, finetune, seeding
+from shiftbench import augment, checkpoints, devices, encoders, finetune, seeding
 from shiftbench.agents.acting import DreamerPolicy, Latent
 from shiftbench.agents.at_once import at_once, in_turn
 from shiftbench.agents.base import Agent
@@ -41,7 +41,7 @@ class DreamerAgent(Agent):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.device = _device(self.device)
+        self.device = devices.usable(self.device)
         self.config = configured(self.spec.options)
         self.augmentation = augment.get(self.spec.augment)
         self.train_steps = 0
@@ -393,19 +393,3 @@ def _half(values: Tensor) -> np.ndarray:
     """Return float16; what is beyond its range becomes its largest value, not infinite."""
     limit = torch.finfo(torch.float16).max
     return values.clamp(-limit, limit).half().cpu().numpy()
-
-
-def _device(name: str) -> str:
-    """Turn ``auto`` into the best device there is, and check any other.
-
-    Raises:
-        ShiftBenchError: torch does not know the device or cannot use it here.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ShiftBenchError(f"--device {name}: torch cannot use it: {reason}") from error
-    return name

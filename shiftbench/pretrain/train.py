@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from shiftbench import __version__, files, seeding
+from shiftbench import __version__, devices, files, seeding
 from shiftbench.encoders import loading, synth
 from shiftbench.errors import ShiftBenchError
 from shiftbench.pretrain import shards
@@ -230,11 +230,7 @@ def run(
     for flag, value, least in (("--scenes", scenes, 1), ("--views", views, 1), ("--seed", seed, 0)):
         if value < least:
             raise ShiftBenchError(f"{flag} {value}: must be at least {least}")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ShiftBenchError(f"--device {device}: torch cannot use it: {reason}") from error
+    device = devices.usable(device)
     files.check_writable(out)
     settings = Settings(scenes, views, seed)
     state, curve = out / _STATE, out / CURVE
