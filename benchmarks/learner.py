@@ -199,7 +199,8 @@ def main() -> int:
     parser.add_argument("--beside", type=int,
                         help=f"runs side by side [{BESIDE} on CUDA, else 0: none]")  # fmt: skip
     parser.add_argument("--json", type=Path, help="write all numbers there")
-    parser.add_argument("--out", type=Path, help="a page whose section 'learner' is filled")
+    parser.add_argument("--out", type=Path,
+                        help="page with a section learner or learner-threads to fill")  # fmt: skip
     options = parser.parse_args()
     if options.blocks < 1 or not options.seconds >= 0.0:
         parser.error("--blocks must be at least 1, --seconds at least 0")

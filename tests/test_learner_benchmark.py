@@ -139,6 +139,7 @@ def test_missed_goals_are_named(benchmark):
     [
         ["--blocks", "0"],
         ["--beside", "-1"],
+        ["--threads", "0"],
         ["--seconds", "nan"],
         ["--agent", "random"],
         ["--out", "nowhere.md"],

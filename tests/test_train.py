@@ -107,19 +107,18 @@ def test_training_writes_a_policy_that_acts_alike_after_loading(go, short, env, 
     assert curve[1]["eval_return"]
 
 
-def test_resumed_run_equals_an_uninterrupted_one(go, tmp_path):
-    whole = go("whole", 320)
-    go("parts", 160)
-    parts = go("parts", 320)
-    assert rows(tmp_path / "whole" / saving.CURVE) == rows(tmp_path / "parts" / saving.CURVE)
-    for name, tensor in whole.model.state_dict().items():
-        assert torch.equal(tensor, parts.model.state_dict()[name]), name
-
-
 def equal(whole, parts, tmp_path):
     assert rows(tmp_path / "whole" / saving.CURVE) == rows(tmp_path / "parts" / saving.CURVE)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, parts.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_resumed_run_equals_an_uninterrupted_one(go, threads, tmp_path, count):
+    threads(count)
+    whole = go("whole", 320)
+    go("parts", 160)
+    equal(whole, go("parts", 320), tmp_path)
 
 
 def after(looks):

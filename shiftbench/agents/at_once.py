@@ -31,9 +31,9 @@ def at_once(first: Callable[[], object], second: Callable[[], T]) -> T:
     threads = torch.get_num_threads()
     if threads < 2:
         return in_turn(first, second)
-    # A thread that is new takes as many as were set last.
-    torch.set_num_threads(threads // 2)
     try:
+        # A thread that is new takes as many as were set last.
+        torch.set_num_threads(threads // 2)
         with ThreadPoolExecutor(1, "update") as pool:
             later = pool.submit(second)
             first()

@@ -33,7 +33,7 @@ from shiftbench.halt import Halt
               help="Images to train on, counting repetitions.")  # fmt: skip
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, callback=check_device,
-              help="cpu, cuda, cuda:1 …")  # fmt: skip
+              help="auto, cpu, cuda, cuda:1 …")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 def pretrain(out: Path, scenes: int, views: int, seed: int, device: str, resume: bool) -> None:
     """Make the weights of the encoder `synth-2` from random scenes."""

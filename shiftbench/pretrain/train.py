@@ -216,7 +216,8 @@ def run(
         views: images to train on, counting repetitions, rounded up to whole batches of 128.
         seed: seed of scenes, augmentation and initial weights.
         resume: continue the run in ``out`` where there is one.
-        device: torch device that trains; scenes are drawn by the CPU or OpenGL's own device.
+        device: torch device that trains, or ``auto``; scenes are drawn by the CPU or OpenGL's own
+            device.
         progress: show bars on stderr.
 
     Returns:

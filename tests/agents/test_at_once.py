@@ -10,14 +10,6 @@ from shiftbench.agents import resolve
 from shiftbench.agents.at_once import at_once
 
 
-@pytest.fixture
-def threads():
-    """Set torch's threads for a test."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def test_both_are_done_at_once_with_half_of_the_threads_each(threads):
     threads(4)
     both, seen = threading.Barrier(2), []
@@ -54,16 +46,21 @@ def test_what_fails_is_raised_when_both_are_over(threads, failing):
     assert torch.get_num_threads() == 2
 
 
-def test_updates_with_more_threads_are_the_same_every_time(threads, cartpole, tmp_path):
-    def updates(count, name):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("scratch", {}), ("pvm-partial", {}), ("scratch", {"precision": "bfloat16"})],
+)
+def test_updates_on_two_threads_are_those_of_one(threads, cartpole, tmp_path, name, options):
+    def updates(count, folder):
         threads(count)
-        agent = learner(resolve("scratch"), cartpole)
-        losses = learn(agent, filled(agent, tmp_path / name), 3)
+        agent = learner(resolve(name, **options), cartpole)
+        losses = learn(agent, filled(agent, tmp_path / folder), 3)
         return losses, agent.training_state()
 
     losses, state = updates(2, "a")
     again, same = updates(2, "b")
     assert losses == again
-    assert all(torch.equal(tensor, same[name]) for name, tensor in state.items())
+    assert all(torch.equal(tensor, same[key]) for key, tensor in state.items())
     one, _ = updates(1, "c")
-    assert losses == pytest.approx(one, rel=1e-3, abs=1e-5)
+    within = {"rel": 0.02, "abs": 0.05} if options else {"rel": 1e-3, "abs": 1e-5}
+    assert losses == pytest.approx(one, **within)
