@@ -7,6 +7,7 @@ Ctrl-C or SIGTERM.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 
@@ -35,6 +36,9 @@ for command in (
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     words = sys.argv[1:] if arguments is None else arguments
+    # OpenMP's threads otherwise wait for work in a loop that keeps the cores from whatever else
+    # runs. The library looks here when torch loads it, which no import above does.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         with hearing():
             code = cli.main(words, prog_name="shiftbench", standalone_mode=False)
