@@ -49,19 +49,6 @@ def cells(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.glob("*/cells/**/*.csv")}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="another OpenMP library")
-@pytest.mark.parametrize(("asked", "found"), [(None, "PASSIVE"), ("active", "ACTIVE")])
-def test_threads_that_wait_leave_their_core_unless_asked_otherwise(asked, found):
-    environment = {key: v for key, v in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_WAIT_POLICY": asked} if asked else {}
-    environment |= {"OMP_DISPLAY_ENV": "true"}  # the library says what it has read
-    command = [COMMAND, "agents", "show", "scratch"]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=True, timeout=120
-    )
-    assert f"OMP_WAIT_POLICY = '{found}'" in done.stderr
-
-
 # -- what the commands print and write ------------------------------------------------------------
 
 
@@ -75,6 +62,19 @@ def test_the_installed_command(installed):
     done = installed("run", "--agent", "\udcff")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("Error: unknown agent ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another OpenMP library")
+@pytest.mark.parametrize(("asked", "found"), [(None, "PASSIVE"), ("active", "ACTIVE")])
+def test_threads_that_wait_leave_their_core_unless_asked_otherwise(asked, found):
+    environment = {key: v for key, v in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": asked} if asked else {}
+    environment |= {"OMP_DISPLAY_ENV": "true"}  # the library says what it has read
+    command = [COMMAND, "agents", "show", "scratch"]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert f"OMP_WAIT_POLICY = '{found}'" in done.stderr
 
 
 def test_help_and_lists_import_nothing_heavy():
