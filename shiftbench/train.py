@@ -171,7 +171,7 @@ def fit(
                 if agent.train_steps // eval_every > counters["evaluations"]:
                     counters["evaluations"] = agent.train_steps // eval_every
                     with clock("evaluation"):
-                        row["eval_return"] = _validate(agent, env, eval_episodes, halt)
+                        row["eval_return"] = validation_return(agent, env, eval_episodes, halt)
                     say(
                         f"{task.name}: {agent.train_steps} steps, {counters['updates']} updates, "
                         f"return {row['eval_return']:.1f}, {row['minutes']:.1f} min"
@@ -253,7 +253,7 @@ def _replay(
     return replay
 
 
-def _validate(agent: Learner, env: PixelEnv, episodes: int, halt: Halt) -> float:
+def validation_return(agent: Learner, env: PixelEnv, episodes: int, halt: Halt) -> float:
     """Return the mean return of the deterministic policy on clean validation episodes."""
     task = agent.task
     seeds = [seeding.seed_of("validation", task.name, task.version, i) for i in range(episodes)]
