@@ -37,7 +37,6 @@ def resume(
         "episodes": 0,
         "env_steps": 0,
         "updates": 0,
-        "evaluations": 0,
         "seconds": 0.0,
         "replay": 0,
         "rng": None,

@@ -165,11 +165,10 @@ def fit(
             naming_compiler() if compiled else nullcontext(),
         ):
             while agent.train_steps < budget and halt.allows(longest):
-                began = time.perf_counter()
+                began, before = time.perf_counter(), agent.train_steps
                 row = gather(agent, envs or env, replay, rng, counters, clock, bar, halt)
                 row["minutes"] = counters["seconds"] / 60.0
-                if agent.train_steps // eval_every > counters["evaluations"]:
-                    counters["evaluations"] = agent.train_steps // eval_every
+                if agent.train_steps // eval_every > before // eval_every:
                     with clock("evaluation"):
                         row["eval_return"] = validation_return(agent, env, eval_episodes, halt)
                     say(
@@ -201,7 +200,7 @@ def seconds_per_step(
 ) -> float:
     """Measure what an environment step of training costs here, in seconds.
 
-    A few updates of this very agent are timed on its own random episode; nothing is kept.
+    A few updates of this very agent are timed on its own random episodes; nothing is kept.
 
     Args:
         agent: the learner; it begins anew.
@@ -215,17 +214,21 @@ def seconds_per_step(
     config = agent.config
     with naming_memory(agent), tempfile.TemporaryDirectory(prefix="shiftbench-") as folder:
         agent.begin(0)
-        capacity = agent.task.agent_steps + 2
+        capacity = config.length + agent.task.agent_steps
         replay = _replay(agent, Path(folder), capacity, capacity, cache, quiet=True)
-        rng = seeding.rng(0)
+        rng, taken = seeding.rng(0), 0
         start = time.perf_counter()
-        pixels, done, reward = env.reset(0), False, 0.0
-        while not done:
-            steps = agent.explore(pixels[None], random=True, keep=replay.cache is not None)
-            step = {name: value[0] for name, value in steps.items()}
-            replay.add(pixels=pixels, reward=reward, first=len(replay) == 0, terminal=False, **step)
-            pixels, reward, done, _ = env.step(step["action"])
-        acting = (time.perf_counter() - start) / env.steps
+        while len(replay) <= config.length:  # an episode may be shorter than what is replayed
+            agent.new_episodes(1)
+            pixels, done, reward, first = env.reset(0), False, 0.0, True
+            while not done:
+                steps = agent.explore(pixels[None], random=True, keep=replay.cache is not None)
+                step = {name: value[0] for name, value in steps.items()}
+                replay.add(pixels=pixels, reward=reward, first=first, terminal=False, **step)
+                pixels, reward, done, _ = env.step(step["action"])
+                first = False
+            taken += env.steps
+        acting = (time.perf_counter() - start) / taken
         agent.learn(replay, rng)
         start = time.perf_counter()
         for _ in range(updates):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from msgspec import structs
 from support import TINY
+from torch._inductor import config as inductor
 
 from shiftbench import checkpoints, saving, train
 from shiftbench.agents.dreamer import DreamerAgent
@@ -13,6 +14,7 @@ from shiftbench.envs.pixels import PixelEnv
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import rollout
 from shiftbench.halt import Halt
+from shiftbench.replay import Replay
 from shiftbench.specs import AgentSpec
 
 
@@ -33,12 +35,14 @@ def go(short, env, tmp_path, monkeypatch):
     # The environment is shared by the module: training must not close it.
     monkeypatch.setattr(env, "close", lambda: None)
 
-    def go(name, steps, seed=0, halt=None, on_episode=None, compiled=False, **options):
+    def go(
+        name, steps, seed=0, halt=None, on_episode=None, compiled=False, eval_every=160, **options
+    ):
         agent = fresh(short, env, seed, **options)
         train.fit(
             agent, lambda: env, steps, seed, tmp_path / name,
-            eval_every=160, eval_episodes=1, progress=False, halt=halt, on_episode=on_episode,
-            compiled=compiled,
+            eval_every=eval_every, eval_episodes=1, progress=False, halt=halt,
+            on_episode=on_episode, compiled=compiled,
         )  # fmt: skip
         return agent
 
@@ -85,6 +89,19 @@ def test_what_is_done_before_learning_begins_is_noise_that_follows_the_seed(shor
     assert 0.5 < (np.abs(found) == 1).mean() < 0.75  # of a deviation of 2: 0.62
     # Pink: what pushes one way goes on to.
     assert np.corrcoef(found[1:].ravel(), found[:-1].ravel())[0, 1] > 0.2
+
+
+def test_frames_of_84_pixels(short, tmp_path):
+    env = PixelEnv(short, image_size=84)
+    spec = AgentSpec("tiny", "dreamer", "cnn", "scratch", options=TINY)
+    agent = DreamerAgent(spec, short, env.action_dim, 84)
+    train.fit(agent, lambda: env, 160, 0, tmp_path, eval_episodes=1, progress=False)
+    curve = rows(tmp_path / "curve.csv")
+    assert int(curve[-1]["updates"]) == 4
+    assert 0.0 < float(curve[-1]["image_loss"]) < 84 * 84 * 3
+    assert agent.model.decoder(torch.zeros(1, agent.model.acting.features)).shape == (1, 3, 84, 84)
+    with pytest.raises(ShiftBenchError, match="image_size 50: agent 'tiny' takes multiples of 4"):
+        DreamerAgent(spec, short, env.action_dim, 50)
 
 
 def test_training_writes_a_policy_that_acts_alike_after_loading(go, short, env, tmp_path):
@@ -191,10 +208,29 @@ def test_finished_run_is_left_alone(go, tmp_path):
     assert (tmp_path / "run" / checkpoints.TRAINING).stat().st_mtime_ns == before
 
 
-def test_seed_matters(go, tmp_path):
-    go("a", 160, seed=0)
-    go("b", 160, seed=1)
-    assert rows(tmp_path / "a" / saving.CURVE) != rows(tmp_path / "b" / saving.CURVE)
+def test_seed_matters_for_each_thing_that_is_drawn(go, short, env, monkeypatch, tmp_path):
+    """For the first networks, an update's draws, what is replayed; noise has a test of its own."""
+
+    def drawn(seed: int) -> list[torch.Tensor]:
+        sampled, plain = [], Replay.sample
+
+        def sample(*arguments):
+            batch, index = plain(*arguments)
+            sampled.append(torch.from_numpy(index))
+            return batch, index
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Replay, "sample", sample)
+            go(f"run {len(list(tmp_path.iterdir()))}", 160, seed=seed)
+        agent = fresh(short, env, seed)
+        agent.begin(seed)
+        first = agent.model.state_dict()["acting.prior.rnn.belief_projection.0.weight"]
+        return [first, *agent.model.draw(2, 4, agent.generator), torch.stack(sampled)]
+
+    for one, same, other in zip(drawn(0), drawn(0), drawn(1), strict=True):
+        assert torch.equal(one, same)
+        assert one.shape == other.shape
+        assert not torch.equal(one, other)
 
 
 def test_other_settings_are_refused_by_name(go):
@@ -211,8 +247,9 @@ def test_another_precision_is_another_training(go):
 
 def test_where_nothing_can_be_compiled_it_says_so(go, monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", str(tmp_path / "none"))
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "none"),))
-    with pytest.raises(ShiftBenchError, match=r"^--compile: torch cannot compile .*without the"):
+    # Not `monkeypatch`, which would leave no setting behind for the tests that compile.
+    no_compiler = inductor.patch({"cpp.cxx": (str(tmp_path / "none"),)})
+    with no_compiler, pytest.raises(ShiftBenchError, match="^--compile: .*without the"):
         go("run", 160, compiled=True)
     go("run", 160)
     assert float(rows(tmp_path / "run" / saving.CURVE)[-1]["model_loss"]) > 0
@@ -302,6 +339,19 @@ def test_full_disk_keeps_the_earlier_checkpoint(go, tmp_path, monkeypatch):
 
 def test_expected_time_is_measured(short, env):
     assert 0.0 < fresh(short, env).seconds_per_step(env) < 5.0
+    assert short.agent_steps == 10
+    # Of episodes that are shorter than what an update replays, too.
+    agent = DreamerAgent(
+        AgentSpec("tiny", "dreamer", options={**TINY, "length": 16}), short, env.action_dim, 64
+    )
+    assert 0.0 < agent.seconds_per_step(env) < 5.0
+
+
+def test_evaluations_keep_their_steps_when_they_are_asked_for_at_others(go, tmp_path):
+    go("run", 160, eval_every=80)
+    go("run", 480, eval_every=160)
+    curve = rows(tmp_path / "run" / saving.CURVE)
+    assert [row["env_steps"] for row in curve if row["eval_return"]] == ["80", "160", "320", "480"]
 
 
 def test_evaluation_is_deterministic_and_paired(short, env):

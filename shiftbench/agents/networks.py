@@ -7,6 +7,7 @@ World Models", arXiv 2301.04104; ``docs/dreamer.md`` lists what equals it and wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -60,14 +61,16 @@ class Decoder(nn.Module):
 
     Args:
         features: latent features F.
-        image_size: height and width of a frame in pixels, a multiple of 16.
+        image_size: height and width of a frame in pixels, a multiple of `SHUFFLE`; what maps of a
+            sixteenth of it have too much is cut off.
         channels: of the maps at 1/16, 1/8 and 1/4 of the resolution.
     """
 
     def __init__(self, features: int, image_size: int, channels: tuple[int, int, int]) -> None:
         super().__init__()
         first, second, third = channels
-        self.grid, self.first = image_size // 16, first
+        self.grid, self.first = math.ceil(image_size / 16), first
+        self.places = image_size // SHUFFLE
         self.project = nn.Linear(features, first * self.grid**2)
         self.layers = nn.Sequential(
             ChannelNorm(first),
@@ -89,7 +92,10 @@ class Decoder(nn.Module):
         """Map (..., F) to (N, 3 · 4 · 4, H / 4, W / 4): frames without ``mean``, not shuffled."""
         flat = self.project(features.reshape(-1, features.shape[-1]))
         grid = flat.unflatten(-1, (self.grid, self.grid, self.first)).permute(0, 3, 1, 2)
-        return self.layers(grid)
+        maps = self.layers(grid)
+        if maps.shape[-1] == self.places:
+            return maps
+        return maps[..., : self.places, : self.places]
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (..., F) to frames (..., 3, H, W), about in [0, 1] but unbounded."""

@@ -58,3 +58,10 @@ def test_ten_updates_change_what_the_mode_names(encoder, mode, cartpole, tmp_pat
     assert all(any(part in name for name in changed) for part in train)
     assert not any(part in name for name in changed for part in stay)
     assert all(any(part in name for name in everything) for part in stay)
+
+
+def test_no_layer_drops_at_random_before_an_evaluation_or_after(cartpole):
+    spec = AgentSpec("any", "dreamer", "timm:test_vit", "scratch")
+    agent = learner(spec, cartpole)
+    assert not any(module.training for module in agent.model.acting.encoder.modules())
+    assert any(parameter.requires_grad for parameter in agent.model.acting.encoder.parameters())
