@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from shiftbench.errors import ShiftBenchError
 
 if TYPE_CHECKING:
+    from shiftbench.plan import Run
     from shiftbench.train import Learner
 
 
@@ -111,6 +112,22 @@ def naming_memory(agent: Learner, counters: dict[str, Any] | None = None) -> Ite
         yield
     except torch.OutOfMemoryError as error:
         raise out_of_memory(error, agent, (counters or {}).get("env_steps", 0)) from error
+
+
+@contextmanager
+def naming_memory_of(run: Run, device: str) -> Iterator[None]:
+    """The same for an evaluation. Does not import torch, which some agents do without."""
+    try:
+        yield
+    except Exception as error:
+        torch = sys.modules.get("torch")
+        if torch is None or not isinstance(error, torch.OutOfMemoryError):
+            raise
+        reason = str(error).split(". ")[0].strip()
+        raise ShiftBenchError(
+            f"evaluating {run}: out of memory on '{device}' ({reason}); lower --jobs, or use "
+            "--device cpu; finished cells are kept"
+        ) from error
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import click
 from shiftbench import __version__
 from shiftbench.commands import judge, look, work
 from shiftbench.errors import ShiftBenchError, Unfinished
-from shiftbench.halt import hearing
+from shiftbench.halt import Unbegun, hearing
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,10 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with hearing():
             code = cli.main(words, prog_name="shiftbench", standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _stopped(words)
-    except KeyboardInterrupt:
-        code = _stopped(words)
+    except (click.exceptions.Abort, KeyboardInterrupt) as stop:  # click wraps the latter
+        unbegun = isinstance(stop, Unbegun) or isinstance(stop.__cause__, Unbegun)
+        code = _stopped(words, not unbegun)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = 2
@@ -71,9 +70,9 @@ def _unfinished(message: str, words: list[str]) -> int:
     return 4
 
 
-def _stopped(words: list[str]) -> int:
+def _stopped(words: list[str], begun: bool) -> int:
     how = "The same command goes on from there."
-    if "--fresh" in words:
+    if "--fresh" in words and begun:
         how = f"Go on: {_going_on(words)}"
     click.echo(f"Stopped; what was finished is kept. {how}", err=True)
     return 130

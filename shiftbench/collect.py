@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from shiftbench.replay import Replay
     from shiftbench.train import Learner
 
-#: Updates in place of one, until there have been as many as without a prefill.
-CATCH_UP = 2
-
 
 def episode(
     agent: Learner,
@@ -170,7 +167,7 @@ class _Lessons:
             return
         # What the prefill put off is made up for, but not at once, from so few episodes.
         owed = env_steps // every - counters["updates"]
-        for _ in range(min(owed, CATCH_UP * turns)):
+        for _ in range(min(owed, agent.config.catch_up * turns)):
             with self._clock("learning"):
                 metrics = agent.learn(self._replay, self._rng)
             counters["updates"] += 1

@@ -46,6 +46,10 @@ def hearing() -> Iterator[None]:
         _asked.clear()
 
 
+class Unbegun(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM before anything was changed."""
+
+
 class Halted(Exception):
     """Raised by `Halt.check` in the middle of work, which leaves no trace then."""
 

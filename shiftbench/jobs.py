@@ -7,12 +7,13 @@ that is repeated or was stopped goes on with the cells that have none.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiftbench import checkpoints, feature_cache, parallel, progress, provenance, results
+from shiftbench.accounting import naming_memory_of
 from shiftbench.errors import ShiftBenchError, Unfinished
 from shiftbench.evaluate import evaluation_seeds, rollout
 from shiftbench.files import check_writable
@@ -182,8 +183,10 @@ def _evaluate(
         if not path.exists()
     ]
     check_writable(todo[0][2].parent)
-    env = make_env(run)
-    try:
+    with ExitStack() as stack:
+        env = make_env(run)
+        stack.callback(env.close)
+        stack.enter_context(naming_memory_of(run, device))
         agent = make_agent(run, env.action_dim, device)
         if checkpoint:
             agent.load(checkpoint)
@@ -196,8 +199,6 @@ def _evaluate(
                 halt.check()
 
             results.write_rows(path, _play(run, cell, shift, agent, env, played))
-    finally:
-        env.close()
 
 
 def _cells(

@@ -25,10 +25,11 @@ class Journal:
     def commit(self, held: int) -> None:
         """Forget everything: what the first ``held`` rows hold now is what counts."""
         self._held = held
-        #: Episodes behind the checkpoint that is being written, which ends with a commit.
-        self.pending: int | None = None
         self._kept: dict[tuple[str, ...], np.ndarray] = {}
         self._pages: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        #: Episodes behind the checkpoint that is being written, which ends with a commit; forgotten
+        #: last, since whoever is stopped before would undo what was just stored.
+        self.pending: int | None = None
 
     def keep(self, index: np.ndarray, names: Iterable[str]) -> None:
         """Remember arrays ``names`` of rows ``index``, int64 of any shape, before a write."""

@@ -186,6 +186,8 @@ def training_command(
         out: folder for what is written.
         flags: further flags, such as those that say where the suite and the tasks are.
         steps: environment steps in total, by default `STEPS`.
+
+    A run that has begun goes on with as many environments side by side.
     """
     agent, base = run.agent, agents_table.AGENTS.get(run.agent.name)
     words = ["shiftbench", "train", "--agent", agent.name, "--task", run.task.name]
@@ -197,4 +199,8 @@ def training_command(
     for key in agents_table.PLAIN_OVERRIDES:
         if agent.options.get(key) != base.options.get(key):
             words += [f"--{key.replace('_', '-')}", str(agent.options[key])]
+    begun = run.folder / TRAINING
+    envs = checkpoints.read_meta(begun).get("envs", 1) if begun.exists() else 1
+    if envs > 1:
+        words += ["--envs", str(envs)]
     return shlex.join([*words, "--out", str(out), "--steps", str(steps or STEPS)])

@@ -85,6 +85,7 @@ def checkpoint(
     ``envs``, the environments side by side, how it is gone on with.
     """
     replay.settle()
+    replay.flush()  # else a power cut could take steps that the checkpoint counts
     counters.update(replay=replay.count, rng=rng.bit_generator.state)
     agent.save(run_dir / POLICY)
     names = list(dict.fromkeys(name for row in rows for name in row))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from shiftbench import feature_cache, parallel, progress, trackers
 from shiftbench.errors import ShiftBenchError, Unfinished
 from shiftbench.files import check_writable
-from shiftbench.halt import Halt, Halted
+from shiftbench.halt import Halt, Halted, Unbegun
 from shiftbench.locks import check_free, locked, set_aside
 from shiftbench.plan import POLICY, Run, trained_steps
 from shiftbench.registry import ALGORITHMS
@@ -98,9 +98,11 @@ def train(
     for run in todo:
         check_writable(run.folder)
         check_free(run.folder)  # refused now, not in some hours
-    jobs = min(jobs, len(todo))
-    # Builds each agent, so what is wrong with one is said before anything else.
-    expected = _expected(todo, steps, device, cache, halt, jobs, fresh) if todo else ""
+    try:
+        # Builds each agent, so what is wrong with one is said before anything else.
+        expected = _expected(todo, steps, device, cache, halt, jobs, fresh) if todo else ""
+    except KeyboardInterrupt as stop:
+        raise Unbegun from stop
     progress.note(
         f"Training plan: {len(todo)} of {len(plan)} runs, up to {steps} environment steps each."
     )
@@ -118,7 +120,7 @@ def train(
         options["compiled"] = True
     tracked = {"tensorboard": tensorboard, "wandb": wandb}
     work = partial(_train, steps=steps, device=device, options=options, envs=envs, tracked=tracked)
-    if jobs > 1:
+    if jobs > 1 and todo:  # also for one: how many are left must not change its threads
         _side_by_side(work, todo, steps, halt, jobs)
     else:
         for run in todo:
@@ -235,6 +237,7 @@ def _expected(
     )
     if hours != hours:
         return "time unknown"
+    jobs = min(jobs, len(plan))
     if jobs == 1:
         return f"{hours:.1f} hours on this machine"
     return f"{hours / jobs:.1f} hours if {jobs} jobs do not slow one another, {hours:.1f} if fully"

@@ -187,7 +187,7 @@ def fit(
         saving.forget_unsaved(run_dir, replay)
         bar.close()
         env.close()
-    speed = (agent.train_steps - first_step) / (time.perf_counter() - started)
+    speed = (counters["env_steps"] - first_step) / (time.perf_counter() - started)
     where = f"{task.name}: {speed:.0f} environment steps/s; {clock.summary()}; {memory()}"
     (on_end or say)(where)
 

@@ -163,6 +163,13 @@ def test_the_command_that_trains_a_run_plans_that_run(
     assert planned == [run]
 
 
+def test_the_command_that_goes_on_has_as_many_environments(mini, cartpole, tmp_path):
+    (run,) = plan.runs(mini, [cartpole], [resolve("scratch")], [0], tmp_path)
+    assert "--envs" not in plan.training_command(run, tmp_path)
+    checkpoints.write(run.folder / checkpoints.TRAINING, {"any": torch.zeros(1)}, {"envs": 4})
+    assert " --envs 4 " in plan.training_command(run, tmp_path)
+
+
 def test_an_agent_of_a_table_that_is_no_spec(monkeypatch):
     from shiftbench.agents import AGENTS
 

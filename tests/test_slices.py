@@ -8,9 +8,11 @@ import shlex
 import time
 
 import pytest
+import torch
 
 from shiftbench import checkpoints, jobs
 from shiftbench.agents import AGENTS
+from shiftbench.agents.dreamer import DreamerAgent
 from shiftbench.halt import Halt
 from shiftbench.locks import locked
 from shiftbench.results import file_name
@@ -119,6 +121,46 @@ def test_fresh_begins_anew_and_loses_nothing(train, folder, call, tiny, mine):
     done = call("run", "--agent", tiny, "--fresh", *mine)
     assert (done.code, done.out) == (2, "")
     assert "needs --steps" in done.err
+
+
+def test_stopped_before_anything_is_set_aside_the_same_command_begins_anew(train, monkeypatch):
+    fresh = ("--steps", "100", "--fresh")
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    for stopped, goes_on in (("_expected", False), ("_train", True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"shiftbench.schedule.{stopped}", interrupted)
+            done = train(*fresh)
+        assert done.code == 130
+        last = done.err.splitlines()[-1]
+        assert last.endswith("--resume" if goes_on else "The same command goes on from there.")
+
+
+def test_a_run_that_is_the_last_to_train_keeps_its_share_of_the_threads(train, monkeypatch):
+    asked = []
+
+    def each(work, items, jobs, *others):
+        asked.append((len(items), jobs))
+        return []
+
+    monkeypatch.setattr("shiftbench.parallel.each", each)
+    train("--steps", "100", "--jobs", "3")
+    assert asked == [(1, 3)]
+
+
+def test_a_full_gpu_in_an_evaluation_is_named(train, call, tiny, mine, monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB. GPU 0")
+
+    assert train("--steps", "100").code == 0
+    monkeypatch.setattr(DreamerAgent, "load", full)
+    done = call("run", "--agent", tiny, *mine)
+    assert (done.code, done.out) == (2, "")
+    last = done.err.splitlines()[-1]
+    assert last.startswith("Error: evaluating tiny+")
+    assert "my_task, seed 0: out of memory on 'auto' (CUDA out of memory); lower --jobs" in last
 
 
 def test_a_slice_ends_with_the_time(train, folder):

@@ -321,6 +321,16 @@ def test_out_of_memory_names_what_to_lower(go, short, env, monkeypatch):
             go("run", 160)
 
 
+def test_what_a_checkpoint_counts_is_on_disk_before_it(go, monkeypatch):
+    done, flush, write = [], Replay.flush, checkpoints.write
+    monkeypatch.setattr(Replay, "flush", lambda self: done.append("replay") or flush(self))
+    monkeypatch.setattr(
+        checkpoints, "write", lambda path, *rest: done.append(path.name) or write(path, *rest)
+    )
+    go("run", 80)
+    assert done == ["replay", checkpoints.POLICY, checkpoints.TRAINING]
+
+
 def test_full_disk_keeps_the_earlier_checkpoint(go, tmp_path, monkeypatch):
     go("run", 80)
     good = (tmp_path / "run" / checkpoints.TRAINING).read_bytes()

@@ -112,7 +112,7 @@ class Agent:
 
         Args:
             env: the environment it would be trained in.
-            options: those of `train` that change its speed.
+            options: ``cache``, as for `train`.
         """
         return float("nan")
 

@@ -45,7 +45,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     horizon_env_steps: float = 200.0  # of the first Dreamer: 100 agent steps at a repeat of 2
     lmbda: float = 0.95  # the paper's
     entropy: float = 3e-3
-    return_floor: float = 5.0  # of the 200 that a reward of 1 a step is worth over the horizon
+    return_floor: float = 5.0  # of 200: over the horizon, a reward of 1 an environment step
     slow_rate: float = 0.1
     replay_value_weight: float = 1.0
     return_rate: float = 0.01  # the paper's
@@ -59,6 +59,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     actor_learning_rate: float = 2e-4
     warmup: int = 100
     update_env_steps: int = 8  # so that 100,000 of them cost the same at any action repeat
+    catch_up: int = 2  # updates in place of one, until there are as many as without a prefill
     noise_color: float = 1.0  # pink
     prefill_std: float = 2.0
     prefill_env_steps: int = 10_000

@@ -101,7 +101,7 @@ class DreamerAgent(Agent):
             # So that runs and files from before there was a choice stay equal to this one.
             del agent["augment"]
         config = msgspec.to_builtins(self.config)
-        for later in ("encoder_depth", "precision"):  # likewise
+        for later in ("encoder_depth", "precision", "catch_up"):  # likewise
             if config[later] == getattr(Config(), later):
                 del config[later]
         return {
