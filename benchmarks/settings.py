@@ -11,7 +11,8 @@ it explains, of frames it has seen and some steps ahead of them. The last column
 the policy that learned in it, in episodes of `shiftbench train`'s evaluations.
 
 A case is a list of fields of `shiftbench.agents.config.Config`, and ``size``; the first is always
-none, the settings that ship.
+none, the settings that ship. ``--json`` has the rows of what is done, each as soon as it is; the
+same command goes on from there.
 """
 
 from __future__ import annotations
@@ -169,8 +170,18 @@ def measure(
         achieved = train.validation_return(agent, env, 5, Halt())
     finally:
         env.close()
-    row = {"settings": case, "seed": seed, "seconds": took, "return": achieved}
-    return {**row, **judge(agent, frames_of(held_out, judged)[1])}
+    return {
+        "settings": case,
+        "seed": seed,
+        "training": str(source),
+        "held_out": str(held_out),
+        "frames": frames,
+        "judged": judged,
+        "replayed": replayed,
+        "seconds": took,
+        "return": achieved,
+        **judge(agent, frames_of(held_out, judged)[1]),
+    }
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -190,11 +201,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return pages.markdown(["settings", "seeds", *columns], lines)
 
 
-def rows_of(cases: Sequence[str], seeds: Sequence[int], jobs: int, *args: Any) -> Iterator[dict]:
+def rows_of(todo: Sequence[tuple[str, int]], jobs: int, *args: Any) -> Iterator[dict]:
     """Yield the row of every case and seed, as it is done, from ``jobs`` processes."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
-        work = [pool.submit(measure, case, seed, *args) for seed in seeds for case in cases]
+        work = [pool.submit(measure, *one, *args) for one in todo]
         for done in tqdm(as_completed(work), total=len(work), unit="training", disable=None):
             yield done.result()
 
@@ -224,10 +235,20 @@ def main() -> int:
             parsed(case)
         meta, _ = frames_of(options.training, options.frames)
         frames_of(options.held_out, options.judged)
-        rows = list(rows_of(
-            cases, seeds, options.jobs, options.training, options.held_out, options.frames,
-            options.judged, options.replayed,
-        ))  # fmt: skip
+        wanted = [(case, seed) for seed in seeds for case in cases]
+        keys = "training", "held_out", "frames", "judged", "replayed"
+        rows, given = [], [getattr(options, key) for key in keys]
+        if options.json and options.json.exists():
+            stored = json.loads(options.json.read_text(encoding="utf-8"))
+            same = [*map(str, given[:2]), *given[2:]]
+            rows = [row for row in stored if [row.get(key) for key in keys] == same]
+        done = {(row["settings"], row["seed"]) for row in rows}
+        todo = [one for one in wanted if one not in done]
+        for row in rows_of(todo, options.jobs, *given):
+            rows.append(row)
+            if options.json:
+                options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        rows = [row for row in rows if (row["settings"], row["seed"]) in wanted]
     except (ShiftBenchError, ValueError) as error:
         parser.error(str(error))
     rows.sort(key=lambda row: (cases.index(row["settings"]), row["seed"]))
@@ -240,8 +261,6 @@ def main() -> int:
     print(text)
     if options.out:
         pages.fill(options.out, "settings", text)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

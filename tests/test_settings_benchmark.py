@@ -48,7 +48,7 @@ def test_each_case_learns_from_one_training_and_is_judged_by_another(tmp_path):
         sys.executable, SCRIPT, *trainings, *options, "--set", "batch=1 length=8 size=s",
         "--json", numbers, "--out", page,
     )  # fmt: skip
-    plain, other = json.loads(numbers.read_text())
+    plain, other = sorted(json.loads(numbers.read_text()), key=lambda row: row["settings"])
     assert (plain["settings"], other["settings"]) == ("", "batch=1 length=8 size=s")
     assert plain["image_error"] != other["image_error"]
     assert 0.0 <= plain["return"] <= 1000.0
@@ -56,6 +56,13 @@ def test_each_case_learns_from_one_training_and_is_judged_by_another(tmp_path):
     assert all(plain[f"reward_{ahead}"] <= 1.0 for ahead in (0, 1, 4))
     assert "| `batch=1 length=8 size=s` | 1 |" in page.read_text()
     assert (trainings[0] / "replay" / "state.bin").read_bytes() == before
+
+    # The same command computes nothing anew; half of it goes on.
+    numbers.write_text(json.dumps([other]))
+    again = run(sys.executable, SCRIPT, *trainings, *options, "--json", numbers)
+    assert "`batch=1" not in again.stdout
+    _, plain_again = json.loads(numbers.read_text())
+    assert plain_again["image_error"] == plain["image_error"]
 
     failed = run(sys.executable, SCRIPT, *trainings, "--frames", 9999, code=2)
     assert "9999 frames are asked for, the first of 252 collected" in failed.stderr
