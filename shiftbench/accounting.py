@@ -89,12 +89,11 @@ def out_of_memory(error: Exception, agent: Learner, saved: int) -> ShiftBenchErr
     flags = ["--jobs"]
     flags += ["--encoder-size"] if spec.encoder.startswith("timm:") else []
     flags += ["--finetune-blocks"] if spec.mode == "partial" else []
-    reason = str(error).split(". ")[0].strip()
     good = f"; the last good checkpoint is the one of step {saved}" if saved else ""
     return ShiftBenchError(
         f"training {agent.task.name}: out of memory at environment step {agent.train_steps} "
-        f"({reason}); lower {', '.join(flags)}, or the agent's options batch ({config.batch}) and "
-        f"length ({config.length}), or use --device cpu{good}"
+        f"({_first_sentence(error)}); lower {', '.join(flags)}, or the agent's options batch "
+        f"({config.batch}) and length ({config.length}), or use --device cpu{good}"
     )
 
 
@@ -123,11 +122,14 @@ def naming_memory_of(run: Run, device: str) -> Iterator[None]:
         torch = sys.modules.get("torch")
         if torch is None or not isinstance(error, torch.OutOfMemoryError):
             raise
-        reason = str(error).split(". ")[0].strip()
         raise ShiftBenchError(
-            f"evaluating {run}: out of memory on '{device}' ({reason}); lower --jobs, or use "
-            "--device cpu; finished cells are kept"
+            f"evaluating {run}: out of memory on '{device}' ({_first_sentence(error)}); lower "
+            "--jobs, or use --device cpu; finished cells are kept"
         ) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).split(". ")[0].strip()
 
 
 @contextmanager

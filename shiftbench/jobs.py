@@ -6,7 +6,7 @@ that is repeated or was stopped goes on with the cells that have none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -193,10 +193,13 @@ def _evaluate(
             if checkpoints.sha256(checkpoint) != todo[0][1].checkpoint:
                 raise ShiftBenchError(f"{checkpoint}: a training wrote to it: run it again")
         for shift, cell, path in todo:
+            halt.check()
+            left = iter(range(1, cell.episodes))
 
-            def played(shift: Shift = shift) -> None:
+            def played(shift: Shift = shift, left: Iterator[int] = left) -> None:
                 send(shift)
-                halt.check()
+                if next(left, None):  # what is complete is stored before anything stops
+                    halt.check()
 
             results.write_rows(path, _play(run, cell, shift, agent, env, played))
 

@@ -149,7 +149,13 @@ def made_for(checkpoint: Path, plan: Sequence[Run]) -> list[Run]:
         raise ShiftBenchError(
             f"--checkpoint {checkpoint}: agent '{plan[0].agent.name}' has no checkpoints"
         )
-    task = checkpoints.read_meta(checkpoint).get("task")
+    meta = checkpoints.read_meta(checkpoint)
+    task, seed = meta.get("task"), meta.get("seed", plan[0].seed)
+    if seed != plan[0].seed:
+        # Else one policy could stand in the rows as several.
+        raise ShiftBenchError(
+            f"--checkpoint {checkpoint}: trained with --seed {seed}, not {plan[0].seed}"
+        )
     found = [run for run in plan if run.task.name == task]
     if not found:
         raise ShiftBenchError(

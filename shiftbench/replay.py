@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,10 @@ class Replay:
         categoricals, classes: shape of the stochastic state.
         count: steps ever added, where a run is resumed.
 
+    Raises:
+        ShiftBenchError: the folder cannot be written, or a file with steps that were added is
+            missing or too small.
+
     Attributes:
         cache: activations of the frames, see `use`.
         journal: undoes what was written since it was last committed.
@@ -70,7 +75,7 @@ class Replay:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.arrays = {
-                name: _open(folder / f"{name}.bin", (capacity, *shape), dtype)
+                name: _open(folder / f"{name}.bin", (capacity, *shape), dtype, count > 0)
                 for name, (shape, dtype) in layout.items()
             }
             # A write through a map ends the process where the disk is full; this one raises.
@@ -199,6 +204,14 @@ class Replay:
             array.flush()
 
 
-def _open(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
-    mode = "r+" if path.exists() else "w+"
-    return np.memmap(path, dtype=dtype, mode=mode, shape=shape)
+def _open(path: Path, shape: tuple[int, ...], dtype: type, held: bool) -> np.memmap:
+    """Map a file, which is made where nothing is ``held`` in it yet."""
+    size, whole = path.stat().st_size if path.exists() else 0, math.prod(shape, start=1)
+    whole *= np.dtype(dtype).itemsize
+    if held and size != whole:
+        # NumPy would fill it up with zeros: black frames, to be learned from.
+        raise ShiftBenchError(
+            f"{path}: {size} of {whole} bytes are there, so this training cannot go on; "
+            "--fresh begins anew"
+        )
+    return np.memmap(path, dtype=dtype, mode="r+" if size else "w+", shape=shape)

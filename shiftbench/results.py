@@ -119,7 +119,7 @@ def read_rows(
     """
     import pandas as pd
 
-    files = _expand(paths)
+    files = row_files(paths)
     if not files:
         raise ShiftBenchError("no row files were given")
     rows = pd.concat([parse(file) for file in files], ignore_index=True)
@@ -142,7 +142,8 @@ def only(rows: pd.DataFrame, column: str, names: Sequence[str]) -> pd.DataFrame:
     return rows[rows[column].isin(names)].reset_index(drop=True) if names else rows
 
 
-def _expand(paths: Iterable[Path]) -> list[Path]:
+def row_files(paths: Iterable[Path]) -> list[Path]:
+    """Return each file that `read_rows` reads, once; ``paths`` and errors are as there."""
     files: list[Path] = []
     for path in paths:
         found = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]

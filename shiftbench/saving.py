@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 CURVE = "curve.csv"
 
+#: The curve's first columns; losses follow by name.
+LEADING = ("env_steps", "updates", "minutes", "train_return", "eval_return")
+
 #: What must not change when a run is resumed, as keys of its description.
 FIXED = ("agent", "task", "task_version", "image_size", "seed", "config", "envs")
 
@@ -88,7 +91,9 @@ def checkpoint(
     replay.flush()  # else a power cut could take steps that the checkpoint counts
     counters.update(replay=replay.count, rng=rng.bit_generator.state)
     agent.save(run_dir / POLICY)
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    found = {name for row in rows for name in row}
+    names = [name for name in LEADING if name in found]  # resumed rows come in another order
+    names += sorted(found.difference(names))
     with replacing(run_dir / CURVE) as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()

@@ -72,12 +72,18 @@ def _tensorboard(folder: Path, done: int) -> Iterator[OnEpisode]:
 @contextmanager
 def _wandb(run: Run, project: str) -> Iterator[OnEpisode]:
     run.folder.mkdir(parents=True, exist_ok=True)
-    record = load("wandb").init(
-        project=project,
-        name=str(run),
-        dir=run.folder,
-        config={"agent": run.agent.id, "task": run.task.name, "seed": run.seed},
-    )
+    library = load("wandb")
+    try:
+        record = library.init(
+            project=project,
+            name=str(run),
+            dir=run.folder,
+            config={"agent": run.agent.id, "task": run.task.name, "seed": run.seed},
+        )
+    except library.Error as error:  # no account, no network, no such project
+        raise ShiftBenchError(
+            f"--wandb {project}: {error}; WANDB_MODE=offline needs neither account nor network"
+        ) from error
 
     def write(row: dict[str, Any]) -> None:
         record.log(row, step=row["env_steps"])

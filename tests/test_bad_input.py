@@ -303,6 +303,7 @@ def test_checkpoints(refused, policy, tiny, tmp_path, good_task):
     attempt("a folder, not a file")
     assert "one --agent" in refused(*given, policy, "--seed", "0", "--seed", "1")
     assert "'random' has no checkpoints" in refused(*RUN, "--checkpoint", policy)
+    assert "trained with --seed 0, not 1" in refused(*given, policy, "--seed", "1")
 
 
 def test_an_earlier_run_that_is_broken(refused, policy, tiny):

@@ -63,6 +63,19 @@ def test_refresh_and_reopen(tmp_path):
     assert np.array_equal(again.arrays["reward"][:30], np.arange(30))
 
 
+@pytest.mark.parametrize("how", ["missing", "truncated"])
+def test_lost_steps_are_no_black_frames(tmp_path, how):
+    fill(make(tmp_path), 20)
+    path = tmp_path / "pixels.bin"
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ShiftBenchError, match=r"pixels\.bin: (0|1000) of 38400 bytes are there"):
+        make(tmp_path, count=20)
+    assert path.exists() == (how == "truncated")
+
+
 def test_too_short_and_unwritable(tmp_path):
     replay = make(tmp_path / "a")
     fill(replay, 5)

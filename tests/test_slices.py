@@ -106,6 +106,23 @@ def test_evaluation_keeps_finished_cells(call, mine, tmp_path, monkeypatch):
     assert len(cells) == 5
 
 
+def test_a_cell_whose_episodes_are_all_played_is_stored(call, mine, tmp_path, monkeypatch):
+    over = []
+    plain = jobs.rollout
+
+    def rollout(*arguments, on_episode, **options):
+        def played():
+            over.append(True)
+            on_episode()
+
+        return plain(*arguments, on_episode=played, **options)
+
+    monkeypatch.setattr(jobs, "rollout", rollout)
+    monkeypatch.setattr(Halt, "check", lambda self: self.limited and over and stop())
+    run = ("run", "--agent", "random", "--episodes", "1", *mine, "--max-minutes", "5")
+    assert "1 of 5 cells are evaluated" in call(*run).err
+
+
 def stop():
     from shiftbench.halt import Halted
 

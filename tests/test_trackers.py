@@ -31,6 +31,19 @@ def test_wandb_works_without_a_network(call, mine, tiny, tmp_path, monkeypatch):
     assert list(tmp_path.glob("runs/train/**/wandb/offline-run-*/*.wandb"))
 
 
+def test_wandb_without_an_account_is_one_line(call, mine, tiny, monkeypatch):
+    import wandb
+
+    def init(**options):
+        raise wandb.errors.UsageError("No API key configured")
+
+    monkeypatch.setattr(wandb, "init", init)
+    done = call("train", "--agent", tiny, "--wandb", "mine", "--steps", "100", *mine)
+    assert (done.code, done.out) == (2, "")
+    last = done.err.splitlines()[-1]
+    assert last.startswith("Error: --wandb mine: No API key configured; WANDB_MODE=offline")
+
+
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
 def test_what_is_missing_is_named_with_its_command(monkeypatch, name):
     monkeypatch.setitem(sys.modules, trackers.MODULES[name], None)

@@ -20,7 +20,7 @@ from shiftbench.agents.base import Agent
 from shiftbench.agents.base_weights import BaseWeights
 from shiftbench.agents.config import PRECISIONS, SIZES, Config, configured
 from shiftbench.agents.exploration import colored_noise
-from shiftbench.agents.networks import SHUFFLE, ActingModel, images, sample_one_hot
+from shiftbench.agents.networks import ActingModel, images, sample_one_hot
 from shiftbench.agents.world_model import DreamerModel
 from shiftbench.errors import ShiftBenchError
 
@@ -43,11 +43,6 @@ class DreamerAgent(Agent):
         super().__init__(*args, **kwargs)
         self.device = devices.usable(self.device)
         self.config = configured(self.spec.options)
-        if self.image_size % SHUFFLE:
-            raise ShiftBenchError(
-                f"image_size {self.image_size}: agent '{self.spec.name}' takes multiples of "
-                f"{SHUFFLE} pixels"
-            )
         self.augmentation = augment.get(self.spec.augment)
         self.train_steps = 0
         self._acting: ActingModel | None = None

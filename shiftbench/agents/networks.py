@@ -19,6 +19,7 @@ from torchrl.objectives import two_hot_cross_entropy
 from shiftbench.agents.config import Config
 from shiftbench.encoders.base import Encoder
 from shiftbench.encoders.cut import Cut
+from shiftbench.errors import ShiftBenchError
 
 #: Pixels each way that one place of the decoder's last map holds.
 SHUFFLE = 4
@@ -64,13 +65,19 @@ class Decoder(nn.Module):
         image_size: height and width of a frame in pixels, a multiple of `SHUFFLE`; what maps of a
             sixteenth of it have too much is cut off.
         channels: of the maps at 1/16, 1/8 and 1/4 of the resolution.
+
+    Raises:
+        ShiftBenchError: another ``image_size``.
     """
 
     def __init__(self, features: int, image_size: int, channels: tuple[int, int, int]) -> None:
         super().__init__()
+        if image_size % SHUFFLE:
+            raise ShiftBenchError(
+                f"image_size {image_size}: agents that predict frames take multiples of {SHUFFLE}"
+            )
         first, second, third = channels
         self.grid, self.first = math.ceil(image_size / 16), first
-        self.places = image_size // SHUFFLE
         self.project = nn.Linear(features, first * self.grid**2)
         self.layers = nn.Sequential(
             ChannelNorm(first),
@@ -92,10 +99,9 @@ class Decoder(nn.Module):
         """Map (..., F) to (N, 3 · 4 · 4, H / 4, W / 4): frames without ``mean``, not shuffled."""
         flat = self.project(features.reshape(-1, features.shape[-1]))
         grid = flat.unflatten(-1, (self.grid, self.grid, self.first)).permute(0, 3, 1, 2)
-        maps = self.layers(grid)
-        if maps.shape[-1] == self.places:
-            return maps
-        return maps[..., : self.places, : self.places]
+        maps, places = self.layers(grid), self.mean.shape[-1] // SHUFFLE
+        # Cut only where there is something to cut: its gradient would be copied.
+        return maps if maps.shape[-1] == places else maps[..., :places, :places]
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (..., F) to frames (..., 3, H, W), about in [0, 1] but unbounded."""

@@ -17,6 +17,7 @@ from shiftbench.commands.options import (
     check_finite,
     json_option,
 )
+from shiftbench.errors import ShiftBenchError
 from shiftbench.files import replacing
 
 #: Lines of `validate` before it only counts.
@@ -114,8 +115,12 @@ def check(baseline: tuple, candidate: tuple, max_drop: float, confidence: float,
     from shiftbench.check import output
 
     rename = gate.pair_of_agents(chosen["agents"], baseline_agent, candidate_agent)
+    taken = {file.resolve() for file in results.row_files((*baseline, *candidate))}
     for path, flag in ((junit, "--junit"), (markdown, "--markdown")):
         gate.check_target(path, flag)
+        if path and path.resolve() in taken:
+            raise ShiftBenchError(f"{flag} {path}: read or written by this command already")
+        taken |= {path.resolve()} if path else set()
     known = specs.load_tasks(tasks_dir)
     scales = specs.load_scales(anchors_file) if anchors_file else {}
     sides = [results.read_rows(paths, known, scales) for paths in (baseline, candidate)]

@@ -162,3 +162,15 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is(gate, base
     assert not (tmp_path / "j.xml").exists()
     done = gate(base, "--junit", tmp_path / "j.xml", "--markdown", base / "m.md")
     assert (done.code, (tmp_path / "j.xml").exists()) == (2, False)
+
+
+def test_what_is_read_or_written_already_is_not_written_over(call, base, tmp_path):
+    before = base.read_bytes()
+    other = write(tmp_path / "other.csv", 50.0)
+    both = ("check", "--baseline", base, "--candidate", other)
+    for flags in (("--markdown", base), ("--junit", other), ("--junit", "x", "--markdown", "x")):
+        done = call(*both, *flags)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.endswith(f"{flags[-1]}: read or written by this command already\n")
+    assert base.read_bytes() == before
+    assert not (tmp_path / "x").exists()
