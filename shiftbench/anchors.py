@@ -10,6 +10,7 @@ import numpy as np
 from shiftbench import progress
 from shiftbench.agents.random import RandomPolicy
 from shiftbench.evaluate import evaluation_seeds, rollout
+from shiftbench.halt import Halt
 from shiftbench.specs import Shift, Task
 
 
@@ -26,7 +27,12 @@ def measure(tasks: Sequence[Task], episodes: int) -> list[dict[str, Any]]:
     from shiftbench.envs.pixels import PixelEnv
 
     rows = []
-    bar = progress.bar(total=len(tasks) * episodes, unit="episode")
+    bar, halt = progress.bar(total=len(tasks) * episodes, unit="episode"), Halt()
+
+    def counted() -> None:
+        bar.update()
+        halt.check()
+
     try:
         for task in tasks:
             bar.set_description(task.name, refresh=False)
@@ -34,7 +40,7 @@ def measure(tasks: Sequence[Task], episodes: int) -> list[dict[str, Any]]:
             try:
                 policy = RandomPolicy(task.name, env.action_dim, seed=0)
                 seeds, _ = evaluation_seeds(task.name, task.version, Shift.clean(), episodes)
-                played = rollout(policy, env, seeds, on_episode=bar.update)
+                played = rollout(policy, env, seeds, on_episode=counted)
             finally:
                 env.close()
             returns = np.array([episode.episode_return for episode in played])

@@ -41,6 +41,13 @@ def write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
             raise OSError(error) from error
 
 
+def _refused(path: Path, why: str) -> ShiftBenchError:
+    """Return the error for a file that cannot be used, with the flag that mends it."""
+    if path.name == TRAINING:  # nobody names it; a training is gone on with
+        return ShiftBenchError(f"{path}: {why}; --fresh begins anew and moves the training aside")
+    return ShiftBenchError(f"--checkpoint {path}: {why}")
+
+
 def read_meta(path: Path) -> dict[str, Any]:
     """Return the JSON document of a checkpoint without loading its tensors or importing torch.
 
@@ -51,24 +58,20 @@ def read_meta(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
-        raise ShiftBenchError(f"--checkpoint {path}: {what}")
+        raise _refused(path, what)
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise ShiftBenchError(
-            f"--checkpoint {path}: not a complete safetensors file ({error})"
-        ) from error
+        raise _refused(path, f"not a complete safetensors file ({error})") from error
     try:
         meta = json.loads(header["shiftbench"])
         schema = meta["schema"]
     except (KeyError, TypeError, ValueError) as error:
-        raise ShiftBenchError(f"--checkpoint {path}: not written by shiftbench") from error
+        raise _refused(path, "not written by shiftbench") from error
     if not isinstance(schema, int) or schema > SCHEMA:
-        raise ShiftBenchError(
-            f"--checkpoint {path}: schema {schema} is newer than this shiftbench's {SCHEMA}: "
-            "install a newer shiftbench"
-        )
+        newer = f"schema {schema} is newer than this shiftbench's {SCHEMA}"
+        raise _refused(path, f"{newer}: install a newer shiftbench")
     return meta
 
 
@@ -117,7 +120,7 @@ def read(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, 
     try:
         return load_file(path, device=device), meta
     except (SafetensorError, OSError) as error:
-        raise ShiftBenchError(f"--checkpoint {path}: cannot be read: {error}") from error
+        raise _refused(path, f"cannot be read: {error}") from error
 
 
 def sha256(path: Path) -> str:

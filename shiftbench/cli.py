@@ -18,6 +18,9 @@ from shiftbench.commands import judge, look, work
 from shiftbench.errors import ShiftBenchError, Unfinished
 from shiftbench.halt import Unbegun, hearing
 
+#: Commands that store their work in parts, and go on with it.
+KEEPING = ("train", "run", "probe", "certify", "pretrain")
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="shiftbench")
@@ -71,10 +74,17 @@ def _unfinished(message: str, words: list[str]) -> int:
 
 
 def _stopped(words: list[str], begun: bool) -> int:
-    how = "The same command goes on from there."
-    if "--fresh" in words and begun:
-        how = f"Go on: {_going_on(words)}"
-    click.echo(f"Stopped; what was finished is kept. {how}", err=True)
+    name = words[0] if words else ""
+    text = "Stopped."
+    if name in KEEPING:
+        anew = "--fresh" in words or name == "pretrain"  # which begins where --resume is not said
+        how = (
+            f"Go on: {_going_on(words)}"
+            if anew and begun
+            else "The same command goes on from there."
+        )
+        text = f"Stopped; what was finished is kept. {how}"
+    click.echo(text, err=True)
     return 130
 
 

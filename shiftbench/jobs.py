@@ -19,6 +19,7 @@ from shiftbench.evaluate import evaluation_seeds, rollout
 from shiftbench.files import check_writable
 from shiftbench.halt import Halt, Halted
 from shiftbench.plan import (
+    POLICY,
     Run,
     find_checkpoint,
     lacks_training,
@@ -80,6 +81,8 @@ def run(
     halt = halt or Halt()
     if fresh and steps is None:
         raise ShiftBenchError("--fresh: trains anew, so it needs --steps N")
+    if checkpoint is not None and steps is not None:
+        raise ShiftBenchError("--steps: trains, but with --checkpoint there is nothing to train")
     if checkpoint is not None:
         plan = made_for(checkpoint, plan)
     missing = [
@@ -127,12 +130,24 @@ def _evaluate_all(
 ) -> list[Path]:
     """Evaluate the cells that are missing, and return the files of all."""
     chosen = {run.folder: find_checkpoint(run, checkpoint) for run in plan}
-    paths = [list(_cells(run, shifts, episodes, chosen[run.folder], out).values()) for run in plan]
+    for run in plan:
+        found = chosen[run.folder]
+        if found not in (None, checkpoint, run.folder / POLICY):
+            trained = checkpoints.read_meta(found).get("train_steps", 0)
+            progress.note(f"{run}: the policy that ships, of {trained} environment steps: {found}")
+    cells = [_cells(run, shifts, episodes, chosen[run.folder], out) for run in plan]
+    aside = sum(results.supersede(own) for own in cells)
+    if aside:
+        progress.note(
+            f"set aside as .csv.old: {aside} cells in {out} of other checkpoints, episodes or "
+            "pictures; they come back when they are asked for again"
+        )
+    paths = [list(own.values()) for own in cells]
     files = [path for own in paths for path in own]
-    stored, total = sum(path.exists() for path in files), len(files)
+    before, total = sum(path.exists() for path in files), len(files)
     bar = progress.bar(total=total * episodes, unit="episode", desc="evaluate")
-    if stored:
-        bar.update(stored * episodes)
+    if before:
+        bar.update(before * episodes)
 
     def show(run: Run, shift: Shift) -> None:
         bar.set_postfix_str(f"{run.agent.id} {run.task.name} {shift}", refresh=False)
@@ -159,7 +174,8 @@ def _evaluate_all(
     if stored < total and not halt.limited:
         raise ShiftBenchError("a training wrote to a checkpoint meanwhile: run it again")
     if stored < total:
-        raise Unfinished(f"{halt}: {stored} of {total} cells are evaluated")
+        none = "" if stored > before else ", none of them in this slice: a whole cell must fit"
+        raise Unfinished(f"{halt}: {stored} of {total} cells are evaluated{none}")
     return files
 
 

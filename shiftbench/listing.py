@@ -20,7 +20,11 @@ def rows(
         suite: whose levels ``shifts`` shows.
         suite_file: TOML with further suites.
         tasks_dirs: folders with further tasks.
+
+    Raises:
+        ShiftBenchError: an unknown suite or a broken file, whether or not ``what`` needs it.
     """
+    chosen, known = specs.get_suite(suite, suite_file), specs.load_tasks(tuple(tasks_dirs))
     if what == "tasks":
         return [
             {
@@ -31,7 +35,7 @@ def rows(
                 "reference": task.anchors.reference.value,
                 "description": task.description,
             }
-            for task in specs.load_tasks(tuple(tasks_dirs)).values()
+            for task in known.values()
         ]
     if what == "suites":
         return [
@@ -47,7 +51,6 @@ def rows(
             for entry in specs.load_suites(suite_file).values()
         ]
     if what == "shifts":
-        chosen = specs.get_suite(suite, suite_file)
         return [
             {
                 "shift": f"{family}:{level}",

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,38 @@ def file_name(text: str) -> str:
     return f"{name[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
+def supersede(cells: Mapping[Cell, Path]) -> int:
+    """Make ``cells``, those of one run, the ones in force; return how many others were set aside.
+
+    Rows of one folder are reported together, so it must not hold two cells of one shift (with
+    another number of episodes, say) nor cells of another checkpoint of the same training seed.
+    They are renamed to ``<name>.csv.old``, which no reader takes for rows, and back when they are
+    wanted again.
+    """
+    if not cells:
+        return 0
+    cell, path = next(iter(cells.items()))
+    shifts = {(cell.family, cell.level) for cell in cells}
+    count = 0
+    for other in path.parent.glob(f"*-seed{cell.train_seed}-*.csv"):
+        if other in cells.values():
+            continue
+        with suppress(OSError, UnicodeDecodeError, csv.Error), other.open(encoding="utf-8") as file:
+            row = next(csv.DictReader(file), {})
+            shift = row.get("family"), row.get("level")
+            if row.get("checkpoint", "") != cell.checkpoint or shift in shifts:
+                other.replace(_old(other))
+                count += 1
+    for path in cells.values():
+        if not path.exists() and _old(path).exists():
+            _old(path).replace(path)
+    return count
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f"{path.name}.old")
+
+
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows as CSV, whole or not at all; floats round-trip exactly.
 
@@ -140,6 +173,22 @@ def only(rows: pd.DataFrame, column: str, names: Sequence[str]) -> pd.DataFrame:
         if name not in set(rows[column]):
             raise unknown(column, name, set(rows[column]), f"--{column}")
     return rows[rows[column].isin(names)].reset_index(drop=True) if names else rows
+
+
+def shared_policies(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return what is wrong with one policy that stands as several seeds, and the rows concerned.
+
+    Its returns are not independent, so an interval over the seeds is too narrow.
+    """
+    own = ["agent", "task", "checkpoint"]
+    named = rows[rows["checkpoint"] != ""]
+    found = {}
+    for (agent, task, _), same in named.groupby(own, sort=False):
+        seeds = sorted(set(same["train_seed"]))
+        if len(seeds) > 1:
+            text = ", ".join(map(str, seeds))
+            found[f"one checkpoint is training seeds {text} of {shown(agent)} on {task}"] = same
+    return found
 
 
 def row_files(paths: Iterable[Path]) -> list[Path]:

@@ -34,7 +34,7 @@ def resume(
 
     Raises:
         ShiftBenchError: the run was started with other settings, or with another number ``envs``
-            of environments, than this one.
+            of environments, than this one, or what going on needs is lost.
     """
     fresh = {
         "episodes": 0,
@@ -46,6 +46,14 @@ def resume(
     }
     path = run_dir / TRAINING
     if not path.exists():
+        policy = run_dir / POLICY
+        steps = checkpoints.read_meta(policy).get("train_steps", 0) if policy.exists() else 0
+        # A stop in the first checkpoint leaves the policy of one round alone: nothing is lost.
+        if steps > envs * agent.task.episode_steps:
+            raise ShiftBenchError(
+                f"{path}: is lost, without which the training of {POLICY} beside it cannot go on; "
+                "--fresh begins anew and moves it aside"
+            )
         return [], fresh
     tensors, meta = checkpoints.read(path)
     now = json.loads(json.dumps({**agent.training_meta(), "envs": envs}))
@@ -58,6 +66,8 @@ def resume(
                 "give another --out, or --fresh to begin anew"
             )
     agent.restore(tensors, meta)
+    if not (run_dir / POLICY).exists():  # somebody took it away; else no training would write it
+        agent.save(run_dir / POLICY)
     return meta["curve"], meta["counters"]
 
 

@@ -61,7 +61,7 @@ def train(
 ) -> list[Path]:
     """Train every run up to ``steps`` environment steps and return the policies' files.
 
-    Prints the plan, with the hours that it is expected to take, before it starts. A run goes on
+    Prints the plan, with the time that it is expected to take, before it starts. A run goes on
     where it stopped.
 
     Args:
@@ -229,15 +229,22 @@ def _expected(
                 seconds[key] = agent.seconds_per_step(env, cache=cache)
             finally:
                 env.close()
-    hours = sum(
-        seconds[run.agent.id, run.task.name]
-        * (steps - (0 if fresh else trained_steps(run)))
-        / 3600.0
+    total = sum(
+        seconds[run.agent.id, run.task.name] * (steps - (0 if fresh else trained_steps(run)))
         for run in plan
     )
-    if hours != hours:
+    if total != total:
         return "time unknown"
     jobs = min(jobs, len(plan))
     if jobs == 1:
-        return f"{hours:.1f} hours on this machine"
-    return f"{hours / jobs:.1f} hours if {jobs} jobs do not slow one another, {hours:.1f} if fully"
+        return f"{_duration(total)} on this machine"
+    shared = f"{_duration(total / jobs)} if {jobs} jobs do not slow one another"
+    return f"{shared}, {_duration(total)} if fully"
+
+
+def _duration(seconds: float) -> str:
+    """Return a time in the unit that a person would say it in."""
+    for unit, length in (("hours", 3600.0), ("minutes", 60.0)):
+        if seconds > 1.5 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"

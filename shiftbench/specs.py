@@ -264,14 +264,19 @@ def _convert(table: dict[str, Any], kind: type[Struct], where: str) -> Any:
         raise ShiftBenchError(f"{where}: {error} (keys: {keys})") from error
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Parse a TOML file. Raises ShiftBenchError with the file and the line where it is broken."""
+def read_toml(path: Path, flag: str = "") -> dict[str, Any]:
+    """Parse a TOML file, which came from ``flag`` where one is named.
+
+    Raises:
+        ShiftBenchError: it cannot be read, or is broken; with the file and the line.
+    """
+    where = f"{flag} {path}".lstrip()
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ShiftBenchError(f"{path}: cannot be read: {error}") from error
+        raise ShiftBenchError(f"{where}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
-        raise ShiftBenchError(f"{path}: not valid TOML: {error}") from error
+        raise ShiftBenchError(f"{where}: not valid TOML: {error}") from error
 
 
 def load_tasks(extra_dirs: tuple[Path, ...] = ()) -> dict[str, Task]:
@@ -305,10 +310,11 @@ def load_tasks(extra_dirs: tuple[Path, ...] = ()) -> dict[str, Task]:
 def load_scales(path: Path) -> dict[str, Scale]:
     """Read a file of anchors: one table a task, with the returns ``random`` and ``reference``."""
     scales = {}
-    for name, table in read_toml(path).items():
+    flag = "--anchors"
+    for name, table in read_toml(path, flag).items():
         if not isinstance(table, dict):
-            raise ShiftBenchError(f"{path}: '{name}' must be a table [{name}] (one a task)")
-        scales[name] = _convert(table, Scale, f"{path} [{name}]")
+            raise ShiftBenchError(f"{flag} {path}: '{name}' must be a table [{name}] (one a task)")
+        scales[name] = _convert(table, Scale, f"{flag} {path} [{name}]")
     return scales
 
 
@@ -338,14 +344,16 @@ def _plugin_task_dirs() -> tuple[Path, ...]:
 def load_suites(suite_file: Path | None = None) -> dict[str, Suite]:
     """Read the shipped suites and those of ``suite_file``: one table a suite."""
     suites: dict[str, Suite] = {}
-    files = [data_dir("tasks") / "suites.toml"] + ([suite_file] if suite_file else [])
-    for path in files:
-        for name, table in read_toml(path).items():
+    files = [(data_dir("tasks") / "suites.toml", "")]
+    files += [(suite_file, "--suite-file")] if suite_file else []
+    for path, flag in files:
+        where = f"{flag} {path}".lstrip()
+        for name, table in read_toml(path, flag).items():
             if not isinstance(table, dict):
-                raise ShiftBenchError(f"{path}: '{name}' must be a table [{name}] (one a suite)")
+                raise ShiftBenchError(f"{where}: '{name}' must be a table [{name}] (one a suite)")
             if name in suites:
-                raise ShiftBenchError(f"{path}: suite '{name}' is already defined")
-            suites[name] = _convert({"name": name, **table}, Suite, f"{path} [{name}]")
+                raise ShiftBenchError(f"{where}: suite '{name}' is already defined")
+            suites[name] = _convert({"name": name, **table}, Suite, f"{where} [{name}]")
     return suites
 
 

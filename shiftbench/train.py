@@ -188,8 +188,8 @@ def fit(
         bar.close()
         env.close()
     speed = (counters["env_steps"] - first_step) / (time.perf_counter() - started)
-    where = f"{task.name}: {speed:.0f} environment steps/s; {clock.summary()}; {memory()}"
-    (on_end or say)(where)
+    parts = (f"{task.name}: {speed:.0f} environment steps/s", clock.summary(), memory())
+    (on_end or say)("; ".join(filter(None, parts)))
 
 
 def seconds_per_step(

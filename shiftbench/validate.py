@@ -58,6 +58,8 @@ def _faults(
     unhashed = (rows["train_steps"].fillna(0) > 0) & (rows["checkpoint"] == "")
     if unhashed.any():
         yield rows[unhashed], "a trained agent without 'checkpoint'"
+    for what, same in results.shared_policies(rows).items():
+        yield same, what
     unsourced = shifted & (rows["shift_hash"] == "")
     if unsourced.any():
         yield rows[unsourced], "a shift without 'shift_hash'"

@@ -59,18 +59,20 @@ def refused(call, mine, tmp_path):
         ((*RUN, "--shift", "preset:full"), ["preset 'full' for --shift", "dcs-hard"]),
         ((*RUN, "--shift", "texture:dcs-hard"), ["level 'dcs-hard' for --shift", "full"]),
         ((*RUN, "--shift", "preset"), ["--shift preset: ", "name one: preset:dcs-easy, "]),
-        ((*TRAIN, "--encoder", "synht"), ["'synht' for --encoder", "'synth'"]),
+        ((*TRAIN, "--encoder", "synht"), ["'synht' for --encoder", "'synth'", "timm:<name>"]),
         ((*TRAIN, "--encoder", "timm:resnet81"), ["'resnet81' for --encoder", "timm:resnet18"]),
         ((*RUN, "--encoder", "cnn"), ["--encoder cnn", "'random' has no encoder"]),
         (("list", "shifts", "--suite", "min"), ["'min' for --suite", "'mini'"]),
         (("list", "task"), ["'task' is not one of 'tasks'"]),
+        (("list", "tasks", "--suite-file", "no.toml"), ["--suite-file no.toml: cannot be read"]),
+        (("list", "agents", "--tasks-dir", "no"), ["--tasks-dir no: not a folder"]),
         (("runn",), ["No such command 'runn'"]),
         ((*RUN, "--agnt", "x"), ["No such option '--agnt'", "--agent"]),
         (("run",), ["Missing option '--agent'", "shiftbench run --help"]),
         ((*RUN, "--seed", "-1"), ["'--seed'", "-1"]),
         ((*RUN, "--seed", "9" * 30), ["'--seed'", "9" * 30]),
         ((*RUN, "--episodes", "0"), ["'--episodes'"]),
-        ((*RUN, "--episodes", "1e3"), ["'--episodes'", "1e3"]),
+        ((*RUN, "--episodes", "1e3"), ["'--episodes'", "'1e3' is not a valid integer."]),
         ((*RUN, "--episodes", "1000000000"), ["'--episodes'"]),
         ((*TRAIN, "--steps", "-5"), ["'--steps'"]),
         ((*RUN, "--device", "gpu"), ["'--device'", "cuda"]),
@@ -174,8 +176,8 @@ def test_broken_suite_files(refused, tmp_path, old, new, expected):
 
 
 def test_suite_files_that_are_not_there(refused):
-    assert "no.toml: cannot be read" in refused(*RUN, "--suite-file", "no.toml")
-    assert "tasks: cannot be read" in refused(*RUN, "--suite-file", "tasks")
+    assert "--suite-file no.toml: cannot be read" in refused(*RUN, "--suite-file", "no.toml")
+    assert "--suite-file tasks: cannot be read" in refused(*RUN, "--suite-file", "tasks")
 
 
 # -- backgrounds of one's own ----------------------------------------------------------------------
@@ -290,12 +292,15 @@ def test_checkpoints(refused, policy, tiny, tmp_path, good_task):
     change(config={**meta["config"], "units": "many"})
     attempt("broken description")
     name = next(iter(tensors))
+    tensors[name] = torch.full_like(tensors[name], torch.nan)
+    change()
+    attempt(f"tensor '{name}' is missing, misshapen or not finite")
     tensors[name] = torch.zeros(3, 5, 7)
     change()
-    attempt(f"tensor '{name}' is missing or misshapen")
+    attempt(f"tensor '{name}' is missing, misshapen or not finite")
     del tensors[name]
     change()
-    attempt(f"tensor '{name}' is missing or misshapen")
+    attempt(f"tensor '{name}' is missing, misshapen or not finite")
 
     bad.unlink()
     attempt("no such file")
@@ -304,6 +309,7 @@ def test_checkpoints(refused, policy, tiny, tmp_path, good_task):
     assert "one --agent" in refused(*given, policy, "--seed", "0", "--seed", "1")
     assert "'random' has no checkpoints" in refused(*RUN, "--checkpoint", policy)
     assert "trained with --seed 0, not 1" in refused(*given, policy, "--seed", "1")
+    assert "--steps: trains, but with --checkpoint" in refused(*given, policy, "--steps", "9")
 
 
 def test_an_earlier_run_that_is_broken(refused, policy, tiny):
@@ -311,6 +317,35 @@ def test_an_earlier_run_that_is_broken(refused, policy, tiny):
     earlier = ("--agent", tiny, "--out", "trained", *MINE)
     for command in (("run",), ("run", "--steps", "200"), ("train", "--steps", "200")):
         assert f"{policy}: not a complete safetensors file" in refused(*command, *earlier)
+
+
+def test_a_training_that_cannot_go_on(call, policy, tiny):
+    training = policy.with_name("training.safetensors")
+    whole, wanted = training.read_bytes(), policy.read_bytes()
+    train = ("train", "--agent", tiny, "--out", "trained", *MINE)
+
+    def attempt(expected: str, *more: str) -> None:
+        before = {file: file.read_bytes() for file in policy.parent.glob("*.*")}
+        done = call(*train, "--steps", "200", *more)
+        assert (done.code, done.out) == (2, "")
+        error = done.err.splitlines()[-1]  # found where the run begins, after its plan
+        assert error.startswith(f"Error: {training}: {expected}"), error
+        assert "--fresh begins anew" in error
+        assert {file: file.read_bytes() for file in policy.parent.glob("*.*")} == before
+
+    training.write_bytes(whole[:-10])
+    attempt("not a complete safetensors file")
+    training.unlink()
+    tensors, meta = checkpoints.read(policy)
+    checkpoints.write(policy, tensors, {**meta, "train_steps": 5000})
+    done = call(*train, "--steps", "6000")
+    assert done.code == 2
+    assert f"Error: {training}: is lost" in done.err
+    # The policy is made anew from what was trained.
+    training.write_bytes(whole)
+    policy.unlink()
+    assert call(*train, "--steps", "100").code == 0
+    assert policy.read_bytes() == wanted
 
 
 def test_a_training_with_other_settings(call, policy, tiny, tmp_path):
@@ -404,5 +439,12 @@ def test_reports_of_nothing_and_to_nowhere(refused, tmp_path):
     assert "the path is empty" in refused("report", "")
     assert "holds no CSV file with rows" in refused("report", "tasks")
     (tmp_path / "rows.csv").write_text(f"{HEADING}\n{ROW}\n")
-    line = refused("report", "rows.csv", "--tasks-dir", "tasks", "--out", "suites.toml")
-    assert "suites.toml" in line
+    known = ("rows.csv", "--tasks-dir", "tasks")
+    for command in ("report", "export"):
+        assert "--out suites.toml: nothing" in refused(command, *known, "--out", "suites.toml")
+        assert "--anchors no.toml: cannot be read" in refused(
+            command, *known, "--anchors", "no.toml"
+        )
+    (tmp_path / "rows.csv").rename(tmp_path / "families.csv")
+    line = refused("report", "families.csv", *known[1:], "--out", ".")
+    assert "--out .: families.csv holds the rows and would be written over" in line

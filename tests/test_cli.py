@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -216,7 +217,7 @@ def test_train_as_json_then_run_from_where_it_lies(call, mine, tmp_path, tiny):
     (row,) = json.loads(trained.out)
     assert (row["task"], row["seed"], Path(row["policy"]).is_file()) == ("my_task", 0, True)
     assert "Training plan: 1 of 1 runs, up to 200 environment steps each." in trained.err
-    assert "hours on this machine" in trained.err
+    assert re.search(r"Expected: \d.* (hours|minutes|seconds) on this machine", trained.err)
     done = call("run", "--agent", tiny, "--episodes", "1", "--shift", "none", *mine)
     assert done.code == 0
     (row,) = [r for r in rows(tmp_path / "runs") if r["agent"] != "random"]
@@ -271,6 +272,17 @@ def test_a_stopped_run_keeps_its_cells_and_goes_on(call, mine, tmp_path, how, co
     # Stopped in one process and finished in another, it is what one process gives.
     assert call(*arguments, "--out", "whole").code == 0
     assert [r["return"] for r in rows(out)] == [r["return"] for r in rows(tmp_path / "whole")]
+
+
+@pytest.mark.parametrize("command", [("report", "."), ("tasks", "anchors")], ids=" ".join)
+def test_what_stores_nothing_in_between_does_not_say_so(call, monkeypatch, command):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shiftbench.specs.load_tasks", interrupted)
+    monkeypatch.setattr("shiftbench.plan.load_tasks", interrupted)
+    done = call(*command)
+    assert (done.code, done.out, done.err.strip()) == (130, "", "Stopped.")
 
 
 def small_agent(tmp_path: Path, tiny: str) -> str:

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from shiftbench import agents, jobs, plan, specs
+from shiftbench import agents, jobs, plan, results, specs
 from shiftbench.agents import base
 from shiftbench.errors import ShiftBenchError
 from shiftbench.registry import ALGORITHMS
@@ -132,7 +132,43 @@ def test_another_checkpoint_is_another_cell(evaluate, said, tmp_path):
     evaluate("sighted", steps=10)
     evaluate("sighted", steps=20)
     assert said.count("loaded policy.safetensors") == 2
-    assert len(list((tmp_path / "runs").glob("mini-v1/cells/**/*.csv"))) == 2
+    assert len(list((tmp_path / "runs").glob("mini-v1/cells/**/*.csv"))) == 1
+    assert len(list((tmp_path / "runs").glob("mini-v1/cells/**/*.csv.old"))) == 1
+
+
+def test_what_a_run_replaces_is_set_aside_and_comes_back(evaluate, said, tmp_path, capsys):
+    mild, severe = Shift("texture", "mild", 0.25), Shift("texture", "severe", 0.75)
+    first = evaluate("sighted", "random", steps=10, shifts=[*CLEAN, mild])
+    more = evaluate("sighted", steps=10, episodes=3)
+    line = "set aside as .csv.old: 1 cells"
+    assert line in capsys.readouterr().err
+    folder = results.read_rows([tmp_path / "runs"])  # no key twice
+    assert len(folder) == 3 + 2 + 4
+    said.clear()
+    # As they were, and not played again.
+    assert evaluate("sighted", "random", steps=10, shifts=[*CLEAN, mild]).equals(first)
+    assert said == []
+    # Another policy's rows of other shifts would else stand beside this one's.
+    evaluate("sighted", steps=20, shifts=[*CLEAN, severe])
+    folder = results.read_rows([tmp_path / "runs"])
+    trained = folder[folder["agent"] == "sighted"]
+    assert trained["checkpoint"].nunique() == 1
+    assert set(trained["level"]) == {"none", "severe"}
+    assert more["episode"].tolist() == [0, 1, 2]
+
+
+def test_a_published_policy_is_named(evaluate, said, tmp_path, monkeypatch, capsys):
+    evaluate("sighted", steps=10, out="lab")
+    (own,) = tmp_path.glob("lab/train/*/sighted/seed-0/policy.safetensors")
+    assert "ships" not in capsys.readouterr().err
+    monkeypatch.setattr(plan, "data_dir", lambda name: tmp_path / name)
+    shipped = tmp_path / "results/mini-v1/checkpoints/cartpole_balance-v1/sighted"
+    shipped.mkdir(parents=True)
+    own.rename(shipped / "seed-0.safetensors")
+    evaluate("sighted", steps=99, out="here")
+    line = "sighted on cartpole_balance, seed 0: the policy that ships, of 10 environment steps: "
+    assert f"{line}{shipped}/seed-0.safetensors" in capsys.readouterr().err
+    assert said.count("trained to 99") == 0
 
 
 def test_a_checkpoint_that_changes_while_it_is_read_is_refused(evaluate, said, monkeypatch):

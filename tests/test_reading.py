@@ -212,6 +212,14 @@ def test_a_cell_without_all_episodes_cannot_be_published(tmp_path):
     ]
 
 
+def test_one_policy_is_not_two_seeds(tmp_path):
+    rows = full(tmp_path / "rows.csv")
+    pd.concat([rows, rows.assign(train_seed="7")]).to_csv(tmp_path / "rows.csv", index=False)
+    (line,) = problems(tmp_path / "rows.csv")[1]
+    assert "row 2: one checkpoint is training seeds 0, 7 of " in line
+    assert line.endswith("(and 39 more rows)")
+
+
 def test_the_command_says_what_is_wrong(tmp_path, call):
     full(tmp_path / "rows.csv").assign(gl="").to_csv(tmp_path / "rows.csv", index=False)
     done = call("validate", tmp_path / "rows.csv")

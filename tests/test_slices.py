@@ -101,7 +101,9 @@ def test_evaluation_keeps_finished_cells(call, mine, tmp_path, monkeypatch):
     monkeypatch.setattr(Halt, "check", lambda self: self.limited and len(cells) and stop())
     done = call(*run, "--max-minutes", "5")
     assert (done.code, done.out) == (4, "")
-    assert "1 of 5 cells are evaluated" in done.err
+    assert "1 of 5 cells are evaluated. Go on" in done.err
+    done = call(*run, "--max-minutes", "5")
+    assert "1 of 5 cells are evaluated, none of them in this slice" in done.err
     assert call(*run, "--resume").code == 0
     assert len(cells) == 5
 

@@ -88,7 +88,9 @@ def resolve(
 
             timm_models.check_name(encoder.removeprefix("timm:"))
         else:
-            ENCODERS.get(encoder, "--encoder")
+            if encoder not in ENCODERS:
+                raise unknown("encoder", encoder, [*ENCODERS, "timm:<name>"], "--encoder")
+            ENCODERS.get(encoder)  # one that cannot be imported is said now
         options["encoder"] = encoder
     if encoder_weights is not None:
         if spec.mode == "scratch":

@@ -161,9 +161,10 @@ class DreamerAgent(Agent):
         same = self._base.same(acting.encoder, "encoder.")
         tensors = {**_unstandardized(expected), **{k: expected[k] for k in same}, **tensors}
         for name, tensor in expected.items():
-            if name not in tensors or tensors[name].shape != tensor.shape:
+            found = tensors.get(name)
+            if found is None or found.shape != tensor.shape or not found.isfinite().all():
                 raise ShiftBenchError(
-                    f"--checkpoint {path}: tensor '{name}' is missing or misshapen"
+                    f"--checkpoint {path}: tensor '{name}' is missing, misshapen or not finite"
                 )
         acting.load_state_dict({name: tensors[name].to(t.dtype) for name, t in expected.items()})
         self._encoder, self._acting = encoder, acting.requires_grad_(False)

@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import Struct, field
 
 from shiftbench.errors import ShiftBenchError, unknown
+from shiftbench.results import shared_policies
 from shiftbench.stats import Sides
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def _comparison(
     sides = []
     for key in keys:
         agent, family, level, task = key
-        where = f"{agent} on {task}, {family}:{level}"
+        where = f"{agent} on {task}, {shift_name(family, level)}"
         if key not in candidate:
             missing.append(f"{where}: the candidate has nothing")
             continue
@@ -268,6 +269,11 @@ def _match(baseline: _Cell, candidate: _Cell, min_seeds: int) -> tuple[Sides | N
     return (None, lacking) if lacking else (Sides(*tables, *paired), [])
 
 
+def shift_name(family: str, level: str) -> str:
+    """Return ``family:level``, ``none`` for clean episodes."""
+    return family if family == level else f"{family}:{level}"
+
+
 def _numbers(values: Iterable[int]) -> str:
     """Return numbers as text, a long list cut."""
     texts = [str(value) for value in sorted(values)]
@@ -275,8 +281,9 @@ def _numbers(values: Iterable[int]) -> str:
 
 
 def _notes(baseline: pd.DataFrame, candidate: pd.DataFrame) -> list[str]:
-    """Return a line for each kind of rows that the candidate alone has."""
-    found = []
+    """Return a line for each policy that counts twice and each kind of rows without a match."""
+    sides = {"baseline": baseline, "candidate": candidate}
+    found = [f"{side}: {text}" for side, rows in sides.items() for text in shared_policies(rows)]
     agents = [sorted(side["agent"].unique()) for side in (baseline, candidate)]
     if not set(agents[0]) & set(agents[1]):
         found.append(

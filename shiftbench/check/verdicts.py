@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from shiftbench import stats
-from shiftbench.check.cells import Comparison
+from shiftbench.check.cells import Comparison, shift_name
 
 #: The chance of being caught that the smallest detectable drop is given for.
 POWER = 0.8
@@ -57,7 +57,7 @@ class Line(Struct, frozen=True):
     @property
     def shift(self) -> str:
         """``family:level``, ``none`` for clean episodes."""
-        return self.family if self.family == self.level else f"{self.family}:{self.level}"
+        return shift_name(self.family, self.level)
 
 
 class Verdict(Struct, frozen=True):

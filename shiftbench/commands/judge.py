@@ -13,6 +13,7 @@ from shiftbench.commands.options import (
     EPISODES,
     PATH,
     SEED,
+    Whole,
     anchors_option,
     check_finite,
     json_option,
@@ -45,11 +46,16 @@ def report_(runs: tuple[Path, ...], tasks_dir: tuple, anchors_file: Path | None,
     from shiftbench.report import curves
 
     runs = runs or (Path("runs"),)
+    files.check_writable(out)
+    if html:
+        files.check_writable(html, "--html")
+    written = {(out / f"{name}.csv").resolve() for name in report.TABLES}
+    for file in results.row_files(runs):
+        if file.resolve() in written:
+            raise ShiftBenchError(f"--out {out}: {file} holds the rows and would be written over")
     known = specs.load_tasks(tuple(tasks_dir))
     rows = results.read_rows(runs, known, specs.load_scales(anchors_file) if anchors_file else {})
     rows = results.only(results.only(rows, "task", tasks), "agent", agents)
-    if html:
-        files.check_writable(html, "--html")
     board = report.build(rows, out, curves=curves.read(runs, rows), html=html, tasks=known)
     click.echo(report.to_json(board) if as_json else report.render_table(board))
     page = f"  page: {html / 'index.html'}" if html else ""
@@ -63,9 +69,10 @@ def report_(runs: tuple[Path, ...], tasks_dir: tuple, anchors_file: Path | None,
 @click.option("--out", type=PATH, default=Path("export"), show_default=True)
 def export(runs: tuple[Path, ...], tasks_dir: tuple, anchors_file: Path | None, out: Path) -> None:
     """Write rows as Parquet and the tables as JSON, with a published JSON Schema."""
-    from shiftbench import results, specs
+    from shiftbench import files, results, specs
     from shiftbench.report import export
 
+    files.check_writable(out)
     scales = specs.load_scales(anchors_file) if anchors_file else {}
     rows = results.read_rows(runs or (Path("runs"),), specs.load_tasks(tasks_dir), scales)
     for path in export.write(rows, out):
@@ -82,7 +89,7 @@ def export(runs: tuple[Path, ...], tasks_dir: tuple, anchors_file: Path | None, 
 @click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
               default=0.95, show_default=True, callback=check_finite,
               help="1 − the chance of a false alarm, over all comparisons.")  # fmt: skip
-@click.option("--min-seeds", type=click.IntRange(1), default=1, show_default=True,
+@click.option("--min-seeds", type=Whole(1), default=1, show_default=True,
               help="Training seeds that each side must have.")  # fmt: skip
 @click.option("--agent", "agents", multiple=True, help="Agent; repeatable. Default: all.")
 @click.option("--baseline-agent", help="Agent of the baseline that has another id there.")

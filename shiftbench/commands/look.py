@@ -11,6 +11,7 @@ import click
 
 from shiftbench.commands.options import (
     PATH,
+    Whole,
     encoder_options,
     json_option,
     shift_options,
@@ -59,7 +60,7 @@ def tasks() -> None:
 @tasks.command()
 @suite_options
 @click.option("--task", "names", multiple=True, help="Task; repeatable. Default: the suite's.")
-@click.option("--episodes", type=click.IntRange(2, 100_000), default=100, show_default=True)
+@click.option("--episodes", type=Whole(2, 100_000), default=100, show_default=True)
 @json_option
 def anchors(
     suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, episodes: int, as_json: bool
@@ -84,7 +85,7 @@ def anchors(
 @suite_options
 @shift_options
 @click.option("--task", "names", multiple=True, help="Task; repeatable. Default: the suite's.")
-@click.option("--episode", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--episode", type=Whole(min=0), default=0, show_default=True)
 @click.option("--gif", is_flag=True, help="Draw a short clip in place of one moment.")
 @click.option("--out", type=PATH, default=Path("preview"), show_default=True)
 def preview(suite: str, suite_file: Path, tasks_dir: tuple, shifts: tuple,

@@ -20,10 +20,16 @@ class FilePath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class Whole(click.IntRange):
+    """A whole number within bounds; click's own says that 1e3 is no valid *integer range*."""
+
+    name = "integer"
+
+
 PATH = FilePath(path_type=Path)
 #: Rows are exact up to here, see `shiftbench.results`.
-SEED = click.IntRange(0, 2**53)
-EPISODES = click.IntRange(1, 100_000)
+SEED = Whole(0, 2**53)
+EPISODES = Whole(1, 100_000)
 
 
 def check_device(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -74,10 +80,10 @@ encoder_options = options(
     click.option("--encoder",
                  help="Another encoder: cnn, synth, synth-2, timm:<name> or a plugin's."),
     click.option("--encoder-weights", type=PATH, help="Weights of the encoder (safetensors)."),
-    click.option("--encoder-size", type=click.IntRange(8, 2048),
+    click.option("--encoder-size", type=Whole(8, 2048),
                  help="Side in pixels of a timm model's input; the suite's frames keep theirs."),
     click.option("--encoder-features", help="Features of a timm model: patch, pooled or map."),
-    click.option("--finetune-blocks", type=click.IntRange(min=1), help="Last blocks that train."),
+    click.option("--finetune-blocks", type=Whole(min=1), help="Last blocks that train."),
     click.option("--size", help="Size of the agent's networks: xs (default), s, m or l."),
 )  # fmt: skip
 trained_options = options(
@@ -98,14 +104,14 @@ agent_options = options(
     click.option("--compile", "compiled", is_flag=True,
                  help="While training: compile updates with torch.compile, on CUDA as graphs. It "
                       "takes minutes at first, and changes the speed alone."),
-    click.option("--envs", type=click.IntRange(1, 256), default=1, show_default=True,
+    click.option("--envs", type=Whole(1, 256), default=1, show_default=True,
                  help="While training: environments that collect at a time. More than one step in "
                       "processes of their own while the agent learns; a run keeps its number."),
 )  # fmt: skip
 slice_options = options(
     click.option("--max-minutes", type=click.FloatRange(0, min_open=True), callback=check_limit,
                  help="Stop within so many minutes, with all that was done stored; exit code 4."),
-    click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
+    click.option("--jobs", type=Whole(1, 256), default=1, show_default=True,
                  help="Runs at a time, each in a process of its own."),
     click.option("--resume/--fresh", default=True, show_default=True,
                  help="Go on with trainings that were stopped, or begin anew; the earlier one is "

@@ -13,6 +13,7 @@ from shiftbench.commands.options import (
     EPISODES,
     PATH,
     SEED,
+    Whole,
     agent_options,
     check_device,
     json_option,
@@ -27,9 +28,9 @@ from shiftbench.halt import Halt
 
 @click.command()
 @click.option("--out", type=PATH, default=Path("runs/pretrain"), show_default=True)
-@click.option("--scenes", type=click.IntRange(min=1), default=20_000, show_default=True,
+@click.option("--scenes", type=Whole(min=1), default=20_000, show_default=True,
               help="Random scenes to draw, two appearances each.")  # fmt: skip
-@click.option("--views", type=click.IntRange(min=1), default=640_000, show_default=True,
+@click.option("--views", type=Whole(min=1), default=640_000, show_default=True,
               help="Images to train on, counting repetitions.")  # fmt: skip
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, callback=check_device,
@@ -48,9 +49,9 @@ def pretrain(out: Path, scenes: int, views: int, seed: int, device: str, resume:
 @agent_options
 @click.option("--agent", "names", multiple=True, required=True, help="Agent; repeatable.")
 @click.option("--task", "task_names", multiple=True, help="Task; repeatable.")
-@click.option("--steps", type=click.IntRange(min=1), required=True,
+@click.option("--steps", type=Whole(min=1), required=True,
               help="Environment steps in total; a run that has them is left alone.")  # fmt: skip
-@click.option("--eval-every", type=click.IntRange(min=1), default=5000, show_default=True,
+@click.option("--eval-every", type=Whole(min=1), default=5000, show_default=True,
               help="Environment steps between evaluations on clean episodes.")  # fmt: skip
 @click.option("--tensorboard", is_flag=True, help="Write each episode's row as TensorBoard events.")
 @click.option("--wandb", metavar="PROJECT", help="Log each episode's row to Weights & Biases.")
@@ -101,7 +102,7 @@ def train(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, task_nam
     "--task", "task_names", multiple=True, help="Task; repeatable. Default: all of the suite."
 )
 @click.option("--episodes", type=EPISODES, help="Episodes a cell [default: the suite's].")
-@click.option("--steps", type=click.IntRange(min=1),
+@click.option("--steps", type=Whole(min=1),
               help="Train what has no checkpoint, or an unfinished one, up to so many "
                    "environment steps.")  # fmt: skip
 @click.option("--checkpoint", type=PATH, help="Evaluate this file (one agent, one task, one seed).")
@@ -162,7 +163,7 @@ def _where(suite: str, suite_file: Path | None, tasks_dir: tuple[Path, ...]) -> 
 @click.option("--agent", "names", multiple=True, required=True, help="Agent; repeatable.")
 @click.option("--task", "task_names", multiple=True, help="Task; repeatable. Default: the suite's.")
 @click.option("--checkpoint", type=PATH, help="Probe this file (one agent, one task, one seed).")
-@click.option("--states", type=click.IntRange(4, 100_000), default=200, show_default=True,
+@click.option("--states", type=Whole(4, 100_000), default=200, show_default=True,
               help="States of each task that every shift shows.")  # fmt: skip
 @click.option("--probe-seed", type=SEED, default=0, show_default=True,
               help="Seed of the states, looks and scenes of the probes.")  # fmt: skip
@@ -202,11 +203,11 @@ def probe(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, shifts: 
 @click.command()
 @suite_options
 @click.option("--task", "names", multiple=True, help="Task; repeatable. Default: the suite's.")
-@click.option("--states", type=click.IntRange(4, 100_000), default=200, show_default=True,
+@click.option("--states", type=Whole(4, 100_000), default=200, show_default=True,
               help="States on which every cell is measured.")  # fmt: skip
 @click.option("--solvable/--no-solvable", default=True, show_default=True,
               help="Train the regressors that read the task's positions.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1, 256), help="Processes [default: one a core].")
+@click.option("--workers", type=Whole(1, 256), help="Processes [default: one a core].")
 @click.option("--out", type=PATH, default=Path("certificate"), show_default=True)
 @json_option
 def certify(suite: str, suite_file: Path, tasks_dir: tuple, names: tuple, states: int,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from shiftbench import progress
 from shiftbench.files import replacing
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
     from shiftbench.report.runs import Runs
     from shiftbench.specs import Task
+
+
+#: Tables that `build` writes, as ``<name>.csv``.
+TABLES = ("leaderboard", "by_family", "by_task", "families", "comparisons")
 
 
 class Report(NamedTuple):
@@ -93,14 +98,7 @@ def build(
 
     found = compute(rows, seed)
     figures = draw(found, curves)
-    written = {
-        "leaderboard": found.board,
-        "by_family": found.by_family,
-        "by_task": found.by_task,
-        "families": found.families,
-        "comparisons": found.comparisons,
-    }
-    for name, table in written.items():
+    for name, table in zip(TABLES, found, strict=False):
         with replacing(out / f"{name}.csv") as path:
             markup.quoted(table).to_csv(path, index=False)
     parts = {"family": found.by_family, "task": found.by_task}
@@ -110,14 +108,19 @@ def build(
     ):
         with replacing(out / f"leaderboard.{suffix}") as path:
             path.write_text(text, encoding="utf-8")
-    for name, figure in figures.items():
-        for suffix in ("png", "svg"):
+    files = [(name, suffix) for name in figures for suffix in ("png", "svg")]
+    count = len(files) + (html is not None)
+    with progress.bar(total=count, desc="report", unit="file", leave=False) as bar:
+        for name, suffix in files:
             with replacing(out / f"{name}.{suffix}") as path:
-                plots.save(figure, path, suffix)
-    if html is not None:
-        from shiftbench.report import page
+                plots.save(figures[name], path, suffix)
+            bar.update()
+        if html is not None:
+            from shiftbench.report import page
 
-        page.write(found, rows, figures, html, curves=curves, tasks=tasks)
+            bar.set_postfix_str("index.html")
+            page.write(found, rows, figures, html, curves=curves, tasks=tasks)
+            bar.update()
     return found.board
 
 

@@ -49,14 +49,12 @@ def write(rows: pd.DataFrame, out: Path) -> list[Path]:
 
 def document(found: Report) -> dict[str, Any]:
     """Return all tables as JSON-ready lists of objects; a number that is not known is None."""
+    from shiftbench.report import TABLES
+
     return {
         "format": FORMAT,
         "shiftbench": __version__,
-        "leaderboard": _records(found.board),
-        "by_family": _records(found.by_family),
-        "by_task": _records(found.by_task),
-        "families": _records(found.families),
-        "comparisons": _records(found.comparisons),
+        **{name: _records(table) for name, table in zip(TABLES, found, strict=False)},
         "missing": found.missing,
         "notes": found.board.attrs["notes"],
     }

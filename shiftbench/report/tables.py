@@ -10,6 +10,7 @@ import pandas as pd
 from shiftbench import bootstrap, stats
 from shiftbench.errors import ShiftBenchError
 from shiftbench.report.runs import APART, Complete, Every, Runs, group_of, order
+from shiftbench.results import shared_policies
 from shiftbench.specs import CLEAN, LEVELS
 
 #: The level that plots of one level show, where it was played; see `hardest`.
@@ -196,6 +197,7 @@ def remarks(rows: pd.DataFrame, board: pd.DataFrame) -> list[str]:
         if (per_agent > 1).any():
             names = ", ".join(per_agent[per_agent > 1].index)
             found.append(f"{level}: the agents have different numbers of episodes on {names}")
+    found += shared_policies(rows)
     told = rows[rows["shift_hash"] != ""]
     sources = told.groupby(["family", "level"], sort=False)["shift_hash"].nunique()
     if (sources > 1).any():

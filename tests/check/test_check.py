@@ -182,9 +182,9 @@ def test_agents_with_different_names_on_the_two_sides(verdict):
     ("candidate", "options", "why"),
     [
         (rows(shifts=(CLEAN,)), {}, "a on x, texture:severe: the candidate has nothing"),
-        (rows(shifts=(CLEAN, SEVERE), tasks=("y",)), {}, "a on x, none:none: the candidate has n"),
+        (rows(shifts=(CLEAN, SEVERE), tasks=("y",)), {}, "a on x, none: the candidate has n"),
         (rows(shifts=(CLEAN, SEVERE), episodes=range(3)), {}, "the candidate lacks episode 3"),
-        (rows(shifts=(CLEAN, SEVERE), agent="b"), {}, "a on x, none:none: the candidate has noth"),
+        (rows(shifts=(CLEAN, SEVERE), agent="b"), {}, "a on x, none: the candidate has noth"),
         (
             rows(shifts=(CLEAN, SEVERE)),
             {"min_seeds": 3},
@@ -213,7 +213,7 @@ def test_a_seed_that_the_candidate_lacks_is_missing(verdict):
     base, less = rows(seeds=(0, 1, 2), seed=1), rows(seeds=(0, 1), seed=2)
     found = verdict(base, less)
     assert found.exit_code == 3
-    assert output.missing(found) == ["a on x, none:none: the candidate lacks seed 2"]
+    assert output.missing(found) == ["a on x, none: the candidate lacks seed 2"]
     assert verdict(base, less, seeds=(0, 1)).exit_code == 0
     # More than the baseline has is left out, and said.
     found = verdict(less, base)
@@ -226,9 +226,7 @@ def test_a_hole_in_the_episodes_of_a_seed_is_missing(verdict):
     for side, other, name in ((base[:-1], base, "baseline"), (base, base[:-1], "candidate")):
         found = verdict(side, other)
         assert found.exit_code == 3
-        assert output.missing(found) == [
-            f"a on x, none:none: the {name} has not all episodes of seed 1"
-        ]
+        assert output.missing(found) == [f"a on x, none: the {name} has not all episodes of seed 1"]
 
 
 def test_one_episode_gives_no_interval(verdict):

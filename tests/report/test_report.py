@@ -349,6 +349,12 @@ def test_remarks_on_unlike_agents(tmp_path):
     ]
     plain = read(tmp_path / "plain", synthetic())
     assert tables.remarks(plain, tables.leaderboard(Every(plain))[0]) == [TWO_SEEDS]
+    plain.loc[plain["task"] == "x", "checkpoint"] = "cc"  # task y has none
+    assert tables.remarks(plain, tables.leaderboard(Every(plain))[0]) == [
+        "one checkpoint is training seeds 0, 1 of good on x",
+        "one checkpoint is training seeds 0, 1 of weak on x",
+        TWO_SEEDS,
+    ]
 
 
 def test_levels_of_ones_own_are_ordered_by_severity(tmp_path):
