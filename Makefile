@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(BIN)/shiftbench run $(SHIPPED) --shift severe --out runs
 
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=20 --durations-min=5
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

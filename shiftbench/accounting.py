@@ -77,6 +77,13 @@ def memory() -> str:
     return text
 
 
+def release() -> None:
+    """Give memory of a GPU that nothing uses back, for the processes that are started next."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def out_of_memory(error: Exception, agent: Learner, saved: int) -> ShiftBenchError:
     """Return what to tell a user whose device has too little memory.
 

@@ -94,9 +94,24 @@ class FeatureCache:
             OSError: the disk is full.
         """
         # In this order: a row that is not whole has no checksum.
+        self._put(index, activations)
+        self._sign(index, pixels)
+
+    def _put(self, index: int, activations: np.ndarray) -> None:
         row = np.asarray(activations, np.float16).reshape(self._size)
         write_at(self._values, row.tobytes(), index * self._row)
+
+    def _sign(self, index: int, pixels: np.ndarray) -> None:
         write_at(self._sums, np.uint32(self._sum(pixels)).tobytes(), 4 * index)
+
+    def flush(self) -> None:
+        """Write everything to disk.
+
+        The checksums speak of frames: after a power cut, one could stand for a row that never
+        reached the disk, unless it is a row that was written after the last checkpoint.
+        """
+        for file in (self._values, self._sums):
+            os.fsync(file.fileno())
 
     def read(self, index: np.ndarray) -> np.ndarray:
         """Return float16 (..., size) for an index int64 (...)."""
@@ -134,8 +149,11 @@ class FeatureCache:
             for start in range(0, len(todo), _BATCH):
                 chunk = todo[start : start + _BATCH]
                 frames = pixels[chunk]
-                for index, frame, row in zip(chunk, frames, compute(frames), strict=True):
-                    self.write(int(index), frame, row)
+                for index, row in zip(chunk, compute(frames), strict=True):
+                    self._put(int(index), row)
+                os.fsync(self._values.fileno())
+                for index, frame in zip(chunk, frames, strict=True):
+                    self._sign(int(index), frame)
                 bar.update(len(chunk))
 
     def remove(self) -> None:

@@ -136,15 +136,16 @@ def _evaluate_all(
             trained = checkpoints.read_meta(found).get("train_steps", 0)
             progress.note(f"{run}: the policy that ships, of {trained} environment steps: {found}")
     cells = [_cells(run, shifts, episodes, chosen[run.folder], out) for run in plan]
-    aside = sum(results.supersede(own) for own in cells)
+    aside = sum(len(results.replaced(own)) for own in cells)
     if aside:
         progress.note(
-            f"set aside as .csv.old: {aside} cells in {out} of other checkpoints, episodes or "
-            "pictures; they come back when they are asked for again"
+            f"replaced, and kept as .csv.old: {aside} cells in {out} of other checkpoints, "
+            "episodes or pictures; they come back when they are asked for again"
         )
     paths = [list(own.values()) for own in cells]
     files = [path for own in paths for path in own]
-    before, total = sum(path.exists() for path in files), len(files)
+    before = sum(results.put_in_force(*item) for own in cells for item in own.items())
+    total = len(files)
     bar = progress.bar(total=total * episodes, unit="episode", desc="evaluate")
     if before:
         bar.update(before * episodes)
@@ -172,7 +173,9 @@ def _evaluate_all(
         raise parallel.failure(failed, len(todo))
     stored = sum(path.exists() for path in files)
     if stored < total and not halt.limited:
-        raise ShiftBenchError("a training wrote to a checkpoint meanwhile: run it again")
+        raise ShiftBenchError(
+            f"another process wrote to a checkpoint or to cells in {out} meanwhile: run it again"
+        )
     if stored < total:
         none = "" if stored > before else ", none of them in this slice: a whole cell must fit"
         raise Unfinished(f"{halt}: {stored} of {total} cells are evaluated{none}")
@@ -198,6 +201,8 @@ def _evaluate(
         for shift, (cell, path) in zip(shifts, cells.items(), strict=True)
         if not path.exists()
     ]
+    if not todo:  # another process did it
+        return
     check_writable(todo[0][2].parent)
     with ExitStack() as stack:
         env = make_env(run)
@@ -210,6 +215,10 @@ def _evaluate(
                 raise ShiftBenchError(f"{checkpoint}: a training wrote to it: run it again")
         for shift, cell, path in todo:
             halt.check()
+            if path.exists():  # another process did it
+                for _ in range(cell.episodes):
+                    send(shift)
+                continue
             left = iter(range(1, cell.episodes))
 
             def played(shift: Shift = shift, left: Iterator[int] = left) -> None:
@@ -218,6 +227,7 @@ def _evaluate(
                     halt.check()
 
             results.write_rows(path, _play(run, cell, shift, agent, env, played))
+            results.put_in_force(cell, path)
 
 
 def _cells(

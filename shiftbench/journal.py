@@ -46,7 +46,8 @@ class Journal:
     def undo(self) -> None:
         """Give every row back what it held."""
         while self._pages:
-            index, values = self._pages.pop()
+            index, values = self._pages[-1]
             for name, value in values.items():
                 self._arrays[name][index] = value
+            self._pages.pop()  # done: whoever is stopped before begins with it again
         self._kept = {}

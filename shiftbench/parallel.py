@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -54,10 +55,10 @@ def each(
                     process = context.Process(
                         target=_child, args=(work, item, halt.minutes, halt.end, stop, there, jobs)
                     )
-                    with deaf():
+                    with deaf():  # also until it is known, else nobody would wait for it
                         process.start()
-                    there.close()
-                    alive[here] = item, process
+                        there.close()
+                        alive[here] = item, process
                 for pipe in wait(list(alive), timeout=_GLANCE):
                     _hear(pipe, alive, failed, on_message)
             except KeyboardInterrupt:
@@ -119,5 +120,6 @@ def _child(
     except Halted:
         pass
     except (ShiftBenchError, OSError) as error:
-        pipe.send(("error", " ".join(str(error).split())))
+        with suppress(OSError):  # it may be the pipe itself, whose reader is gone
+            pipe.send(("error", " ".join(str(error).split())))
     pipe.close()

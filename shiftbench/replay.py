@@ -202,6 +202,8 @@ class Replay:
         """Write everything to disk."""
         for array in self.arrays.values():
             array.flush()
+        if self.cache is not None:
+            self.cache.flush()
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: type, held: bool) -> np.memmap:
@@ -214,4 +216,4 @@ def _open(path: Path, shape: tuple[int, ...], dtype: type, held: bool) -> np.mem
             f"{path}: {size} of {whole} bytes are there, so this training cannot go on; "
             "--fresh begins anew"
         )
-    return np.memmap(path, dtype=dtype, mode="r+" if size else "w+", shape=shape)
+    return np.memmap(path, dtype=dtype, mode="r+" if held else "w+", shape=shape)

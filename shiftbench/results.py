@@ -77,19 +77,17 @@ def file_name(text: str) -> str:
     return f"{name[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
-def supersede(cells: Mapping[Cell, Path]) -> int:
-    """Make ``cells``, those of one run, the ones in force; return how many others were set aside.
+def replaced(cells: Mapping[Cell, Path]) -> list[Path]:
+    """Return the stored cells that ``cells``, those of one run, stand in place of.
 
     Rows of one folder are reported together, so it must not hold two cells of one shift (with
     another number of episodes, say) nor cells of another checkpoint of the same training seed.
-    They are renamed to ``<name>.csv.old``, which no reader takes for rows, and back when they are
-    wanted again.
     """
     if not cells:
-        return 0
+        return []
     cell, path = next(iter(cells.items()))
     shifts = {(cell.family, cell.level) for cell in cells}
-    count = 0
+    found = []
     for other in path.parent.glob(f"*-seed{cell.train_seed}-*.csv"):
         if other in cells.values():
             continue
@@ -97,16 +95,24 @@ def supersede(cells: Mapping[Cell, Path]) -> int:
             row = next(csv.DictReader(file), {})
             shift = row.get("family"), row.get("level")
             if row.get("checkpoint", "") != cell.checkpoint or shift in shifts:
-                other.replace(_old(other))
-                count += 1
-    for path in cells.values():
-        if not path.exists() and _old(path).exists():
-            _old(path).replace(path)
-    return count
+                found.append(other)
+    return found
 
 
-def _old(path: Path) -> Path:
-    return path.with_name(f"{path.name}.old")
+def put_in_force(cell: Cell, path: Path) -> bool:
+    """Let a stored cell count and what it replaces not; return whether it is stored.
+
+    What is replaced is renamed to ``<name>.csv.old``, which no reader takes for rows, and back when
+    it is put in force again.
+    """
+    old = path.with_name(f"{path.name}.old")
+    if not path.exists() and old.exists():
+        old.replace(path)
+    if path.exists():
+        for other in replaced({cell: path}):
+            with suppress(FileNotFoundError):  # another process did it
+                other.replace(other.with_name(f"{other.name}.old"))
+    return path.exists()
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:

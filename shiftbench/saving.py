@@ -44,12 +44,9 @@ def resume(
         "replay": 0,
         "rng": None,
     }
-    path = run_dir / TRAINING
+    path, policy = run_dir / TRAINING, run_dir / POLICY
     if not path.exists():
-        policy = run_dir / POLICY
-        steps = checkpoints.read_meta(policy).get("train_steps", 0) if policy.exists() else 0
-        # A stop in the first checkpoint leaves the policy of one round alone: nothing is lost.
-        if steps > envs * agent.task.episode_steps:
+        if policy.exists():
             raise ShiftBenchError(
                 f"{path}: is lost, without which the training of {POLICY} beside it cannot go on; "
                 "--fresh begins anew and moves it aside"
@@ -66,9 +63,22 @@ def resume(
                 "give another --out, or --fresh to begin anew"
             )
     agent.restore(tensors, meta)
-    if not (run_dir / POLICY).exists():  # somebody took it away; else no training would write it
-        agent.save(run_dir / POLICY)
+    # Stopped between two files, or somebody took the policy away.
+    if not policy.exists() or checkpoints.read_meta(policy)["train_steps"] != agent.train_steps:
+        _write_results(agent, run_dir, meta["curve"])
     return meta["curve"], meta["counters"]
+
+
+def check_render(run_dir: Path, profile: str) -> None:
+    """Raise ShiftBenchError where the replay of a run holds frames of another render profile."""
+    path = run_dir / TRAINING
+    # Files from before it was noted are of the profile of the shipped suites.
+    began = checkpoints.read_meta(path).get("render", "fast") if path.exists() else profile
+    if began != profile:
+        raise ShiftBenchError(
+            f"{run_dir}: the run there was started with render {began!r}, not {profile!r}; "
+            "give another --out, or --fresh to begin anew"
+        )
 
 
 def _first_difference(old: Any, new: Any, name: str) -> str:
@@ -89,18 +99,26 @@ def checkpoint(
     counters: dict[str, Any],
     replay: Replay,
     rng: np.random.Generator,
-    budget: int,
-    envs: int = 1,
+    facts: dict[str, Any],
 ) -> None:
-    """Write the policy, the curve, then the training state: each whole or not at all.
+    """Write the training state, then the policy and the curve: each whole or not at all.
 
-    ``budget``, the environment steps that were asked for, tells later who was stopped short, and
-    ``envs``, the environments side by side, how it is gone on with.
+    ``facts`` are noted with the state: ``budget``, the environment steps that were asked for, tells
+    later who was stopped short; ``envs``, the environments side by side, and ``render``, the render
+    profile, how it is gone on with.
     """
     replay.settle()
     replay.flush()  # else a power cut could take steps that the checkpoint counts
     counters.update(replay=replay.count, rng=rng.bit_generator.state)
-    agent.save(run_dir / POLICY)
+    meta = {**agent.training_meta(), "counters": counters, "curve": rows, **facts}
+    replay.journal.pending = counters["episodes"]
+    checkpoints.write(run_dir / TRAINING, agent.training_state(), meta)
+    replay.journal.commit(len(replay))
+    # Last, so that there is no policy without the training that it came from.
+    _write_results(agent, run_dir, rows)
+
+
+def _write_results(agent: Learner, run_dir: Path, rows: list[dict[str, Any]]) -> None:
     found = {name for row in rows for name in row}
     names = [name for name in LEADING if name in found]  # resumed rows come in another order
     names += sorted(found.difference(names))
@@ -108,11 +126,7 @@ def checkpoint(
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
-    meta = {**agent.training_meta(), "counters": counters, "curve": rows}
-    meta.update(budget=budget, envs=envs)
-    replay.journal.pending = counters["episodes"]
-    checkpoints.write(run_dir / TRAINING, agent.training_state(), meta)
-    replay.journal.commit(len(replay))
+    agent.save(run_dir / POLICY)  # last: it tells how far all three are
 
 
 def forget_unsaved(run_dir: Path, replay: Replay) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiftbench import feature_cache, parallel, progress, trackers
+from shiftbench import accounting, feature_cache, parallel, progress, trackers
 from shiftbench.errors import ShiftBenchError, Unfinished
 from shiftbench.files import check_writable
 from shiftbench.halt import Halt, Halted, Unbegun
@@ -229,6 +229,8 @@ def _expected(
                 seconds[key] = agent.seconds_per_step(env, cache=cache)
             finally:
                 env.close()
+            del agent
+            accounting.release()
     total = sum(
         seconds[run.agent.id, run.task.name] * (steps - (0 if fresh else trained_steps(run)))
         for run in plan

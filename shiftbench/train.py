@@ -2,8 +2,8 @@
 
 A run lives in one folder::
 
-    policy.safetensors     the policy that is scored (float16), rewritten at every checkpoint
     training.safetensors   networks, optimiser, random state, counters: what resuming needs
+    policy.safetensors     the policy that is scored (float16), rewritten at every checkpoint
     curve.csv              one row an episode
     replay/                memory-mapped frames
 
@@ -29,7 +29,7 @@ from tqdm import tqdm
 from shiftbench import collect, device_replay, feature_cache, saving, seeding
 from shiftbench.accounting import Clock, memory, naming_compiler, naming_memory
 from shiftbench.evaluate import rollout
-from shiftbench.halt import Halt, Halted
+from shiftbench.halt import Halt, Halted, deaf
 from shiftbench.replay import Replay
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ def fit(
     if counters["rng"]:
         rng.bit_generator.state = counters["rng"]
     env = make_env()
+    facts = {"budget": budget, "envs": count, "render": env.render_profile}
     clock, started = Clock(), time.perf_counter()
     first_step, halt = agent.train_steps, halt or Halt()
     longest = 0.0
@@ -158,6 +159,7 @@ def fit(
         mininterval=1.0,
     )
     try:
+        saving.check_render(run_dir, env.render_profile)
         with (
             clock.watching(env, "draw", "rendering"),
             clock.watching(replay, "sample", "sampling"),
@@ -177,14 +179,15 @@ def fit(
                     )
                 rows.append(row)
                 with clock("checkpoint"):
-                    saving.checkpoint(agent, run_dir, rows, counters, replay, rng, budget, count)
+                    saving.checkpoint(agent, run_dir, rows, counters, replay, rng, facts)
                 longest = max(longest, time.perf_counter() - began)
                 if on_episode is not None:
                     on_episode(row)
     except Halted:
         pass
     finally:
-        saving.forget_unsaved(run_dir, replay)
+        with deaf():  # a second Ctrl-C must not leave it half undone
+            saving.forget_unsaved(run_dir, replay)
         bar.close()
         env.close()
     speed = (counters["env_steps"] - first_step) / (time.perf_counter() - started)

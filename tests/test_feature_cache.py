@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from pathlib import Path
 
@@ -227,6 +228,22 @@ def test_augmentation_excludes_the_cache_by_name(call, tmp_path):
     assert "--feature-cache 64" in done.err
     assert "--augment shift" in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_checksum_is_on_disk_after_its_row(tmp_path, monkeypatch):
+    """A power cut must not leave a frame's checksum beside a row that was never written."""
+    cache = feature_cache.FeatureCache(tmp_path, 8, Sum(), 10**6)
+    files, done, put = {cache._values: "values", cache._sums: "sums"}, [], feature_cache.write_at
+    names = {file.fileno(): name for file, name in files.items()}
+    monkeypatch.setattr(
+        feature_cache, "write_at", lambda file, *rest: done.append(files[file]) or put(file, *rest)
+    )
+    monkeypatch.setattr(os, "fsync", lambda number: done.append(f"{names[number]} on disk"))
+    pixels = np.zeros((2, 4, 4, 3), np.uint8)
+    cache.complete(pixels, lambda frames: np.zeros((len(frames), Sum.size), np.float32))
+    assert done == ["values", "values", "values on disk", "sums", "sums"]
+    cache.flush()
+    assert done[-2:] == ["values on disk", "sums on disk"]
 
 
 # -- with the agent ------------------------------------------------------------------------------

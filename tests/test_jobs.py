@@ -13,6 +13,7 @@ from shiftbench.registry import ALGORITHMS
 from shiftbench.specs import Shift
 
 CLEAN = [Shift.clean()]
+SHIFTS = [*CLEAN, Shift("texture", "mild", 0.25)]
 
 
 class Echo:
@@ -140,7 +141,7 @@ def test_what_a_run_replaces_is_set_aside_and_comes_back(evaluate, said, tmp_pat
     mild, severe = Shift("texture", "mild", 0.25), Shift("texture", "severe", 0.75)
     first = evaluate("sighted", "random", steps=10, shifts=[*CLEAN, mild])
     more = evaluate("sighted", steps=10, episodes=3)
-    line = "set aside as .csv.old: 1 cells"
+    line = "replaced, and kept as .csv.old: 1 cells"
     assert line in capsys.readouterr().err
     folder = results.read_rows([tmp_path / "runs"])  # no key twice
     assert len(folder) == 3 + 2 + 4
@@ -155,6 +156,39 @@ def test_what_a_run_replaces_is_set_aside_and_comes_back(evaluate, said, tmp_pat
     assert trained["checkpoint"].nunique() == 1
     assert set(trained["level"]) == {"none", "severe"}
     assert more["episode"].tolist() == [0, 1, 2]
+
+
+def test_what_cannot_be_evaluated_replaces_nothing(evaluate, said, tmp_path, monkeypatch):
+    evaluate("sighted", steps=10)
+    before = sorted((tmp_path / "runs/mini-v1/cells").rglob("*"))
+
+    def refuse(self, path):
+        raise ShiftBenchError("does not fit")
+
+    monkeypatch.setattr(Sighted, "load", refuse)
+    with pytest.raises(ShiftBenchError, match="does not fit"):
+        evaluate("sighted", steps=20)
+    assert sorted((tmp_path / "runs/mini-v1/cells").rglob("*")) == before
+
+
+def test_two_evaluations_in_one_folder(evaluate, said, monkeypatch):
+    """Another process is at the same cells, and changes its mind about their episodes."""
+    play, others = jobs._play, []
+
+    def meanwhile(run, cell, *arguments):
+        if not others:
+            others.append(None)
+            others[0] = evaluate("sighted", "random", steps=10, shifts=SHIFTS, **other)
+        return play(run, cell, *arguments)
+
+    monkeypatch.setattr(jobs, "_play", meanwhile)
+    other = {}
+    rows = evaluate("sighted", "random", steps=10, shifts=SHIFTS)
+    assert rows.equals(others.pop())
+    assert said.count("loaded policy.safetensors") == 2
+    other = {"episodes": 3}
+    with pytest.raises(ShiftBenchError, match="another process wrote .*: run it again"):
+        evaluate("sighted", "random", steps=20, shifts=SHIFTS)
 
 
 def test_a_published_policy_is_named(evaluate, said, tmp_path, monkeypatch, capsys):

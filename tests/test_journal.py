@@ -1,6 +1,7 @@
 """Undoing what was written to a ring."""
 
 import numpy as np
+import pytest
 
 from shiftbench.journal import Journal
 
@@ -26,6 +27,29 @@ def test_undone_whatever_was_written_in_whatever_order():
     journal.commit(held=6)
     journal.undo()
     assert (arrays["b"][2] == -4).all()
+
+
+def test_an_undo_that_is_interrupted_can_be_done_again():
+    class Once(dict):
+        struck = False
+
+        def items(self):
+            for item in super().items():
+                yield item
+                if not Once.struck:
+                    Once.struck = True
+                    raise KeyboardInterrupt
+
+    arrays = {"a": np.arange(4), "b": np.arange(4.0)}
+    journal = Journal(arrays, held=4)
+    journal.keep(np.array([0, 1]), ["a", "b"])
+    arrays["a"][:2] = arrays["b"][:2] = 9
+    journal._pages = [(index, Once(values)) for index, values in journal._pages]
+    with pytest.raises(KeyboardInterrupt):
+        journal.undo()
+    journal.undo()
+    assert (arrays["a"] == np.arange(4)).all()
+    assert (arrays["b"] == np.arange(4.0)).all()
 
 
 def test_rows_that_belong_to_no_checkpoint_are_not_kept():

@@ -63,6 +63,14 @@ def test_refresh_and_reopen(tmp_path):
     assert np.array_equal(again.arrays["reward"][:30], np.arange(30))
 
 
+def test_files_of_nobody_are_made_anew(tmp_path):
+    (tmp_path / "pixels.bin").write_bytes(b"x" * 100_000)  # as of larger frames
+    fill(make(tmp_path), 20)
+    again = make(tmp_path, count=20)
+    assert (tmp_path / "pixels.bin").stat().st_size == 38400
+    assert len(again) == 20
+
+
 @pytest.mark.parametrize("how", ["missing", "truncated"])
 def test_lost_steps_are_no_black_frames(tmp_path, how):
     fill(make(tmp_path), 20)

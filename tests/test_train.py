@@ -330,7 +330,52 @@ def test_what_a_checkpoint_counts_is_on_disk_before_it(go, monkeypatch):
         checkpoints, "write", lambda path, *rest: done.append(path.name) or write(path, *rest)
     )
     go("run", 80)
-    assert done == ["replay", checkpoints.POLICY, checkpoints.TRAINING]
+    assert done == ["replay", checkpoints.TRAINING, checkpoints.POLICY]
+
+
+def test_stopped_between_the_files_of_a_checkpoint(go, tmp_path, monkeypatch):
+    whole, save, saved = go("whole", 320), DreamerAgent.save, []
+
+    def interrupted(self, path):
+        saved.append(path)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        save(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DreamerAgent, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            go("parts", 160)
+    policy, training = (tmp_path / "parts" / name for name in (saving.POLICY, saving.TRAINING))
+    assert [checkpoints.read_meta(p)["train_steps"] for p in (policy, training)] == [80, 160]
+    go("parts", 160)  # nothing is left to train: the policy alone
+    assert checkpoints.read_meta(policy)["train_steps"] == 160
+    equal(whole, go("parts", 320), tmp_path)
+
+
+def test_a_training_goes_on_on_another_kind_of_device(go, tmp_path):
+    go("run", 80)
+    path = tmp_path / "run" / saving.TRAINING
+    tensors, meta = checkpoints.read(path)
+    meta.pop("schema")
+    tensors["generator"] = tensors["generator"][:16]  # as large as that of CUDA
+    checkpoints.write(path, tensors, meta)
+    go("run", 160)
+    drawn = checkpoints.read(path)[0]["generator"]
+    checkpoints.write(path, tensors, meta)
+    go("run", 160)
+    assert checkpoints.read_meta(path)["train_steps"] == 160
+    # Its noise has a seed there as well.
+    assert torch.equal(checkpoints.read(path)[0]["generator"], drawn)
+
+
+def test_another_render_profile_is_refused(go, env, monkeypatch, tmp_path):
+    go("run", 80)
+    before = (tmp_path / "run" / saving.TRAINING).read_bytes()
+    monkeypatch.setattr(env, "render_profile", "dm_control")
+    with pytest.raises(ShiftBenchError, match="started with render 'fast', not 'dm_control'; "):
+        go("run", 160)
+    assert (tmp_path / "run" / saving.TRAINING).read_bytes() == before
 
 
 def test_full_disk_keeps_the_earlier_checkpoint(go, tmp_path, monkeypatch):

@@ -378,8 +378,13 @@ class DreamerAgent(Agent):
                 state["state"].setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(state)
         self.model.narrow(self._updates)
-        self.generator.set_state(tensors["generator"].cpu())
         self.train_steps = int(meta["train_steps"])
+        state = tensors["generator"].cpu()
+        if state.shape == self.generator.get_state().shape:
+            self.generator.set_state(state)
+        else:  # of another kind of device, whose noise cannot be gone on with
+            parts = ("latents", self.task.name, self.seed, self.train_steps)
+            self.generator.manual_seed(seeding.seed_of(*parts))
 
 
 def _unstandardized(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -177,18 +177,25 @@ class _Cell(Struct, frozen=True):
     Attributes:
         seeds, episodes: int (n,).
         scores: float64 (n,).
-        told: column of `ALIKE` → what the rows say there, as text.
+        told: column of `ALIKE` → a number, int (n,), for what each row says there, −1 for nothing,
+            and what the numbers stand for.
     """
 
     seeds: np.ndarray
     episodes: np.ndarray
     scores: np.ndarray
-    told: dict[str, set[str]]
+    told: dict[str, tuple[np.ndarray, np.ndarray]]
 
     def part(self, column: str, values: set[int]) -> _Cell:
         """Return the rows whose ``seeds`` or ``episodes`` are among ``values``."""
         keep = np.isin(getattr(self, column), list(values))
-        return _Cell(self.seeds[keep], self.episodes[keep], self.scores[keep], self.told)
+        told = {name: (numbers[keep], texts) for name, (numbers, texts) in self.told.items()}
+        return _Cell(self.seeds[keep], self.episodes[keep], self.scores[keep], told)
+
+    def says(self, column: str) -> set[str]:
+        """Return what the rows say in a column of `ALIKE`."""
+        numbers, texts = self.told[column]
+        return {str(texts[number]) for number in np.unique(numbers) if number >= 0}
 
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the seeds, int (s,), and the scores, (s, e) with NaN where there is none."""
@@ -200,15 +207,17 @@ class _Cell(Struct, frozen=True):
 
 
 def _by_cell(side: pd.DataFrame) -> dict[_Key, _Cell]:
+    import pandas as pd
+
     places = side.groupby(CELL, sort=False, observed=True).indices
-    told: dict[_Key, dict[str, set[str]]] = {key: {name: set() for name in ALIKE} for key in places}
-    for name in ALIKE:
-        for *key, value in side[[*CELL, name]].dropna().drop_duplicates().itertuples(index=False):
-            if value != "":
-                told[tuple(key)][name].add(str(value))
+    told = {name: pd.factorize(side[name].replace("", None)) for name in ALIKE}
     columns = [side[name].to_numpy() for name in ("train_seed", "episode", "score")]
     return {
-        key: _Cell(*(column[rows] for column in columns), told[key]) for key, rows in places.items()
+        key: _Cell(
+            *(column[rows] for column in columns),
+            {name: (numbers[rows], texts) for name, (numbers, texts) in told.items()},
+        )
+        for key, rows in places.items()
     }
 
 
@@ -237,15 +246,9 @@ def _match(baseline: _Cell, candidate: _Cell, min_seeds: int) -> tuple[Sides | N
     Where they share seeds, or episodes, those are compared, and the candidate must have all that
     the baseline has; where they share none, all are.
     """
-    differ = [
-        f"{name} is {', '.join(sorted(ours))} and {', '.join(sorted(theirs))}: not comparable"
-        for name, ours, theirs in ((n, baseline.told[n], candidate.told[n]) for n in ALIKE)
-        if ours and theirs and ours != theirs
-    ]
-    if differ:
-        return None, differ
     sides = {"baseline": baseline, "candidate": candidate}
-    lacking, paired = [], []
+    lacking: list[str] = []
+    paired = []
     for column in ("seeds", "episodes"):
         ours, theirs = (set(getattr(side, column).tolist()) for side in sides.values())
         paired.append(bool(ours & theirs))
@@ -253,6 +256,15 @@ def _match(baseline: _Cell, candidate: _Cell, min_seeds: int) -> tuple[Sides | N
             if ours - theirs:
                 lacking.append(f"the candidate lacks {column[:-1]} {_numbers(ours - theirs)}")
             sides = {name: side.part(column, ours & theirs) for name, side in sides.items()}
+    differ = [
+        f"{name} is {', '.join(sorted(ours))} and {', '.join(sorted(theirs))}: not comparable"
+        for name, ours, theirs in (
+            (name, *(side.says(name) for side in sides.values())) for name in ALIKE
+        )
+        if ours and theirs and ours != theirs
+    ]
+    if differ:
+        return None, differ
     tables = []
     for name, side in sides.items():
         seeds, scores = side.table()

@@ -82,6 +82,7 @@ class PixelEnv:
             raise ShiftBenchError(f"task '{task.name}': {error}") from error
         self._positions = Positions(task, self.physics, self.scene.camera)
         self.position_names = self._positions.names
+        self.render_profile = render
         self._renderer = Renderer(self.scene, render)
         self.blind = blind
         self.late = self.behind = False

@@ -91,9 +91,9 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             process = context.Process(target=_serve, args=arguments, daemon=True)
             with deaf():
                 process.start()
-            there.close()
-            self.pipes.append(here)
-            self.processes.append(process)
+                there.close()
+                self.pipes.append(here)
+                self.processes.append(process)
         self._waiting = "start"
         self._answers("start")
 

@@ -123,6 +123,17 @@ def test_one_training_seed_is_judged_and_said_to_speak_of_the_checkpoint_alone(v
     assert only(found).checkpoints_alone
 
 
+def test_what_is_not_compared_need_not_be_alike(verdict):
+    base = rows(seeds=(0, 1), shifts=(SEVERE,), shift_hash="a")
+    more = rows(seeds=(2,), shifts=(SEVERE,), shift_hash="b")
+    same = verdict(base, rows(seeds=(0, 1), shifts=(SEVERE,), shift_hash="a") + more)
+    assert same.verdict == "pass"
+    # Of seeds that none shares, all are compared.
+    apart = verdict(base, rows(seeds=(3,), shifts=(SEVERE,), shift_hash="a") + more)
+    assert (apart.verdict, apart.exit_code) == ("incomplete", 3)
+    assert "shift_hash is a and a, b: not comparable" in output.missing(apart)[0]
+
+
 def test_tasks_weigh_the_same_or_stand_alone(verdict):
     base = rows(50.0, tasks=("x",)) + rows(50.0, tasks=("y",), episodes=range(20))
     worse = rows(30.0, tasks=("x",)) + rows(50.0, tasks=("y",), episodes=range(20))
