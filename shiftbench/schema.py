@@ -55,7 +55,7 @@ COLUMNS = (
     Column(
         "shift_hash",
         "str",
-        "first 12 hex digits of a SHA-256 over the family's source, "
+        "first 12 hex digits of a SHA-256 over the Python files in the family's folder, "
         "the severity and the user's own pictures that it shows",
     ),
     Column("shiftbench", "str", "version of shiftbench"),

@@ -100,10 +100,11 @@ agent_options = options(
     click.option("--feature-cache", default="auto", show_default=True, metavar="auto|off|MB",
                  callback=check_feature_cache,
                  help="While training: store what frozen blocks give for a frame, on disk, and of "
-                      "that at most so many megabytes in memory. It changes the speed alone."),
+                      "that at most so many megabytes in memory. It changes the speed, and "
+                      "values within float16's rounding."),
     click.option("--compile", "compiled", is_flag=True,
                  help="While training: compile updates with torch.compile, on CUDA as graphs. It "
-                      "takes minutes at first, and changes the speed alone."),
+                      "takes minutes at first, and changes the speed and last bits."),
     click.option("--envs", type=Whole(1, 256), default=1, show_default=True,
                  help="While training: environments that collect at a time. More than one step in "
                       "processes of their own while the agent learns; a run keeps its number."),
