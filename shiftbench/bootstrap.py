@@ -31,8 +31,8 @@ def draw(group: Sequence[np.ndarray], count: int = DRAWS, seed: int = 0) -> list
 
     Stratified by task. Episodes are the same for all seeds of a task, so seeds and episodes are
     crossed: a draw takes seeds with replacement, and episodes with replacement for all of them
-    (the pigeonhole bootstrap; Owen 2007, arXiv 0712.1111). Equal shapes and an equal ``seed`` give
-    equal choices, so that draws of several levels are paired.
+    (the pigeonhole bootstrap; Owen 2007, arXiv 0712.1111). Equal numbers of seeds, or of episodes,
+    and an equal ``seed`` give equal choices of them, so that draws of several levels are paired.
     """
     return [_draw_task(task, count, (seed, index)) for index, task in enumerate(group)]
 
@@ -40,28 +40,29 @@ def draw(group: Sequence[np.ndarray], count: int = DRAWS, seed: int = 0) -> list
 def _draw_task(task: np.ndarray, count: int, seed: tuple[int, int]) -> np.ndarray:
     seeds, episodes = task.shape
     runs = np.empty((count, seeds))
+    # From a stream of their own, so that levels with other numbers of episodes share them.
+    chosen = _chosen(seeds, count, (*seed, 0, 1))
     size = max(1, BLOCK // max(seeds, episodes))
     for start in range(0, count, size):
-        own = min(size, count - start)
-        times, chosen = _choices(seeds, episodes, own, (*seed, start))
-        runs[start : start + own] = np.take_along_axis(times @ task.T / episodes, chosen, axis=1)
+        end = min(start + size, count)
+        means = _times(episodes, end - start, (*seed, start)) @ task.T / episodes
+        runs[start:end] = np.take_along_axis(means, chosen[start:end], axis=1)
     return runs
 
 
 @lru_cache(maxsize=4)
-def _choices(
-    seeds: int, episodes: int, count: int, seed: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return how often each draw takes each episode, and which seeds it takes.
+def _chosen(seeds: int, count: int, seed: tuple[int, ...]) -> np.ndarray:
+    """Return which seeds each draw takes, int (count, seeds): equal for equal arguments."""
+    return np.random.default_rng(seed).integers(seeds, size=(count, seeds))
 
-    Returns:
-        float (count, episodes) and int (count, seeds), the same arrays for the same arguments.
-    """
-    rng = np.random.default_rng(seed)
-    chosen = rng.integers(episodes, size=(count, episodes))
+
+@lru_cache(maxsize=4)
+def _times(episodes: int, count: int, seed: tuple[int, ...]) -> np.ndarray:
+    """Return how often each draw takes each episode, float (count, episodes), likewise."""
+    chosen = np.random.default_rng(seed).integers(episodes, size=(count, episodes))
     chosen += episodes * np.arange(count)[:, None]
     times = np.bincount(chosen.ravel(), minlength=count * episodes).astype(float)
-    return times.reshape(count, episodes), rng.integers(seeds, size=(count, seeds))
+    return times.reshape(count, episodes)
 
 
 class Sampled:

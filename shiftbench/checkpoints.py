@@ -97,7 +97,8 @@ def check_fits(path: Path, meta: dict[str, Any], agent: Agent) -> None:
                 f"'{agent.spec.id}' has {getattr(agent.spec, key)!r}"
             )
     options = spec["options"] if isinstance(spec.get("options"), dict) else {}
-    for key in ("finetune_blocks", "encoder_size", "encoder_features", "size", "precision"):
+    own = ("finetune_blocks", "encoder_size", "encoder_features", "size", "precision", "weights")
+    for key in own:
         made, wanted = options.get(key), agent.spec.options.get(key)
         if made != wanted:
             raise ShiftBenchError(

@@ -58,7 +58,7 @@ def row(spec: AgentSpec, image_size: int) -> dict[str, Any]:
         "boundary": plan.boundary,
         "parameters": total,
         "trained_parameters": trained,
-        "share": round(trained / total, 4),
+        "share": round(trained / total, 4) if total else 0.0,
         "lr_factor": plan.lr_factor,
         "features": encoder.features,
         "input_size": getattr(encoder.transform, "size", image_size),

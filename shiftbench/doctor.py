@@ -86,7 +86,7 @@ def _rendering(frames: int, missing: list[str]) -> dict[str, Any] | None:
             speed = drawn / (time.perf_counter() - start)
         finally:
             env.close()
-    except ShiftBenchError as error:
+    except (ShiftBenchError, ImportError, OSError) as error:  # a package, or a library of one
         missing.append(str(error))
         return None
     return {"backend": gl.backend(), "task": task.name, "frames_per_second": round(speed, 1)}
@@ -95,7 +95,7 @@ def _rendering(frames: int, missing: list[str]) -> dict[str, Any] | None:
 def _device(missing: list[str]) -> str:
     try:
         import torch
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a shared library of it
         missing.append(f"a working torch ({error}): pip install 'torch>=2.6,<2.14'")
         return "none"
     if torch.cuda.is_available():
@@ -104,8 +104,10 @@ def _device(missing: list[str]) -> str:
 
 
 def _weights(missing: list[str]) -> dict[str, str]:
-    from shiftbench.encoders.synth import WEIGHTS
-
+    try:
+        from shiftbench.encoders.synth import WEIGHTS
+    except (ImportError, OSError):  # it needs torch, which is named already
+        return {}
     missing += [
         f"{path}: install the package anew" for path in WEIGHTS.values() if not path.is_file()
     ]

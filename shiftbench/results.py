@@ -70,9 +70,12 @@ class Cell(Struct, frozen=True):
 
 
 def file_name(text: str) -> str:
-    """Return ``text`` as a name of files: odd characters replaced, a long tail hashed."""
+    """Return ``text`` as a name of files: odd characters replaced, and hashed as a long tail is.
+
+    The colon of a timm model's name alone is replaced without.
+    """
     name = "".join(c if c.isalnum() or c in "-_.+=" else "_" for c in text)
-    if len(name.encode()) <= 120:
+    if len(name.encode()) <= 120 and name == text.replace(":", "_"):
         return name
     return f"{name[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
@@ -94,6 +97,8 @@ def replaced(cells: Mapping[Cell, Path]) -> list[Path]:
         with suppress(OSError, UnicodeDecodeError, csv.Error), other.open(encoding="utf-8") as file:
             row = next(csv.DictReader(file), {})
             shift = row.get("family"), row.get("level")
+            if (row.get("agent"), row.get("train_seed")) != (cell.agent, str(cell.train_seed)):
+                continue  # an agent of nearly the same name
             if row.get("checkpoint", "") != cell.checkpoint or shift in shifts:
                 found.append(other)
     return found

@@ -135,7 +135,8 @@ def smallest_p(counts: Sequence[tuple[int, int]]) -> float:
 
     2 / ∏ C(n + m, n), at most 1: 0.1 for 3 against 3 on one task.
     """
-    return min(1.0, 2.0 / math.prod(math.comb(n + m, n) for n, m in counts))
+    # Of integers, which may be too large for a float.
+    return min(1.0, 2 / math.prod(math.comb(n + m, n) for n, m in counts))
 
 
 def permutation_p(one: Sequence[np.ndarray], other: Sequence[np.ndarray], seed: int = 0) -> float:

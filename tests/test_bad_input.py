@@ -289,6 +289,9 @@ def test_checkpoints(refused, policy, tiny, tmp_path, good_task):
     attempt("image_size 96, not 64")
     change(agent={**meta["agent"], "encoder": "synth", "mode": "frozen"})
     attempt("encoder 'synth'", "'cnn'")
+    options = {**meta["agent"]["options"], "weights": "0123456789ab"}
+    change(agent={**meta["agent"], "options": options})
+    attempt("its agent has weights '0123456789ab'", "has None")
     change(config={**meta["config"], "units": "many"})
     attempt("broken description")
     name = next(iter(tensors))

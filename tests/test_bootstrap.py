@@ -23,6 +23,15 @@ def test_interval_without_spread_has_no_width():
     assert bootstrap.interval([np.array([[3.0]])]) == (3.0, 3.0)
 
 
+def test_levels_with_other_numbers_of_episodes_share_their_seeds():
+    seeds = np.array([0.0, 100.0, 200.0])[:, None]
+    one, other = (bootstrap.draw([seeds + np.zeros((3, n))], 300)[0] for n in (10, 7))
+    assert (one == other).all()
+    assert len(np.unique(one.mean(axis=1))) > 3
+    wide = bootstrap.draw([seeds + np.zeros((3, bootstrap.BLOCK // 100))], 300)[0]  # in blocks
+    assert (wide == one).all()
+
+
 def test_interval_is_the_same_for_the_same_seed():
     group = [np.random.default_rng(1).normal(50.0, 10.0, (3, 10)) for _ in range(3)]
     assert bootstrap.interval(group, seed=4) == bootstrap.interval(group, seed=4)

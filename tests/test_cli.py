@@ -304,7 +304,7 @@ def test_a_stopped_training_goes_on(call, mine, tmp_path, tiny):
     plugins = small_agent(tmp_path, tiny)
     folder = tmp_path / "runs/train/my_task-v1" / file_name(AGENTS.get(tiny).id) / "seed-0"
     arguments = ("train", "--agent", tiny, *mine, "--steps")
-    state = folder / "training.safetensors"
+    state = folder / "policy.safetensors"  # the last of a checkpoint's files
     process = start(*arguments, "100000", plugins=plugins)
     got, err = stop_when(process, state.exists, signal.SIGINT)
     assert (got, err.splitlines()[-1][:7]) == (130, "Stopped"), err

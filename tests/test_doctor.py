@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
+import sys
 
 import pytest
 
@@ -71,3 +73,15 @@ def test_what_is_missing_comes_with_its_remedy(call, tmp_path, monkeypatch):
     ]
     assert "rendering    does not work" in done.out
     assert "Everything is there." not in done.out
+
+
+@pytest.mark.parametrize("package", ["torch", "dm_control"])
+def test_a_package_that_is_broken_is_named(package):
+    code = (
+        f"import sys; sys.modules['{package}'] = None\n"
+        "from shiftbench import doctor; print(doctor.render(doctor.examine(frames=1)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("MISSING")]
+    assert any(package in line for line in lines), done.stdout

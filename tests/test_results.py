@@ -333,3 +333,19 @@ def test_shift_hash_tells_sources_and_severities(tmp_path, monkeypatch):
     assert provenance.shift_hash(Family, 0.75) == other
     (tmp_path / "lonely_shift.py").write_text("class Family:\n    strength = 2\n")
     assert provenance.shift_hash(Family, 0.75) != other
+
+
+def test_an_agent_of_nearly_the_same_name_replaces_nothing(tmp_path):
+    def cell(agent: str) -> tuple[results.Cell, Path]:
+        made = msgspec.convert(
+            {**row(agent=agent), "episodes": 1}, results.Cell, strict=False, from_attributes=False
+        )
+        return made, made.path(tmp_path)
+
+    cells = [cell("my:agent"), cell("my_agent"), cell("my/agent")]
+    for made, path in cells:
+        results.write_rows(path, [row(agent=made.agent)])
+        assert results.put_in_force(made, path)
+    assert all(path.exists() for _, path in cells)
+    assert len({path.parent for _, path in cells}) == 2
+    assert results.file_name("pvm-full+encoder=timm:vit_tiny") == "pvm-full+encoder=timm_vit_tiny"

@@ -229,3 +229,7 @@ def test_holm_by_hand():
     assert stats.holm(np.array([0.01]), 0.05)[0].tolist() == [True]
     assert stats.holm(np.array([0.03, 0.03]), 0.05)[0].tolist() == [False, False]
     assert stats.holm(np.array([0.0, 1.0, 0.02]), 0.05)[0].tolist() == [True, False, True]
+
+
+def test_smallest_p_of_very_many_runs_is_a_number():
+    assert 0.0 <= stats.smallest_p([(10, 10)] * 100) < 1e-300

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 
+import torch
 from torch import Tensor, nn
 
 from shiftbench.encoders.cut import Cut
@@ -38,6 +40,12 @@ class Encoder:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Map float32 (B, 3, H, W) in [0, 1] to float (B, features)."""
         return self.module(self.transform(pixels))
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are; the CPU where it has none."""
+        tensors = chain(self.module.parameters(), self.module.buffers())
+        return next(tensors, torch.empty(0)).device
 
     def cut(self, boundary: int, image_size: int) -> Cut:
         """Return both halves of the encoder: ``trunk(pixels)`` and ``head(activations)``.

@@ -142,7 +142,7 @@ class Cut:
     def _probe(self, block: nn.Module, image_size: int) -> None:
         """Find the head's first module and what it takes, and compare the halves with the whole."""
         encoder, calls = self._encoder, []
-        device = next(encoder.module.parameters()).device
+        device = encoder.device
         for count in (3, 2):
             ramp = torch.linspace(0.0, 1.0, count * 3 * image_size**2, device=device)
             image = ramp.view(count, image_size, image_size, 3).permute(0, 3, 1, 2)

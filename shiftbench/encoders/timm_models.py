@@ -244,7 +244,9 @@ def _from_file(name: str, path: Path, options: dict) -> nn.Module:
                 pretrained_cfg_overlay={**overlay, "num_classes": classes},
                 **options,
             )
-        except (RuntimeError, KeyError, ValueError, IndexError) as error:
+        except (
+            *(RuntimeError, LookupError, ValueError, AttributeError, TypeError, AssertionError),
+        ) as error:  # the filters of timm fail in any of these ways at another model's tensors
             failures.append(error)
     expected = _create(name, num_classes=candidates[0], **options).state_dict()
     loading.check(expected, tensors, f"{loading.FLAG} {path}")
@@ -310,11 +312,17 @@ def _output_shape(net: nn.Module, size: int, name: str) -> torch.Size:
     net.eval()
     try:
         with torch.no_grad():
-            return net.forward_features(torch.zeros(1, 3, size, size)).shape
+            found = net.forward_features(torch.zeros(1, 3, size, size))
     except (RuntimeError, AssertionError) as error:
         raise ShiftBenchError(
             f"encoder 'timm:{name}': does not take frames of {size} px: {error}"
         ) from error
+    if not isinstance(found, torch.Tensor):
+        raise ShiftBenchError(
+            f"encoder 'timm:{name}': gives a {type(found).__name__} of features, not one map or "
+            "one sequence of tokens; choose another model"
+        )
+    return found.shape
 
 
 def _prune(module: TimmNet, size: int) -> int:

@@ -57,9 +57,8 @@ def encode(
 
 def _batches(encoder: Encoder, frames: np.ndarray) -> Iterator[Tensor]:
     """Yield float32 (B, 3, H, W) in [0, 1], on the encoder's device."""
-    device = next(encoder.module.parameters()).device
     for start in range(0, len(frames), BATCH):
-        part = torch.from_numpy(frames[start : start + BATCH]).to(device)
+        part = torch.from_numpy(frames[start : start + BATCH]).to(encoder.device)
         yield part.permute(0, 3, 1, 2).float() / 255.0
 
 

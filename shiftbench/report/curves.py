@@ -34,14 +34,18 @@ def read(paths: Iterable[Path], rows: pd.DataFrame) -> pd.DataFrame:
         One row a training episode, columns `COLUMNS`: ``env_steps`` int64; returns float64, NaN in
         ``eval_return`` where nothing was evaluated.
     """
-    ids = rows[["agent", "task", "train_seed", "checkpoint"]].drop_duplicates()
+    ids = rows[["agent", "task", "train_seed", "task_version", "checkpoint"]].drop_duplicates()
     known = {
         (task, file_name(agent), seed): (agent, task, seed)
-        for agent, task, seed, _ in ids.itertuples(index=False)
+        for agent, task, seed, *_ in ids.itertuples(index=False)
     }
+    versions = dict(ids[["task", "task_version"]].dropna().itertuples(index=False, name=None))
     found: dict[tuple, pd.DataFrame] = {}
     for path in chain(_candidates(paths), _shipped(set(ids["checkpoint"]))):
-        key = known.get(_address(path))
+        *address, version = _address(path) or (None, None)
+        key = known.get(tuple(address))
+        if key is not None and versions.get(key[1], version) != version:
+            continue
         if key is not None and key not in found and (curve := _curve(path)) is not None:
             found[key] = curve.assign(**dict(zip(COLUMNS, key, strict=False)))
     if not found:
@@ -50,7 +54,12 @@ def read(paths: Iterable[Path], rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _candidates(paths: Iterable[Path]) -> Iterator[Path]:
-    matches = (Path(match) for path in paths for match in sorted(glob.glob(str(path))))
+    for path in map(Path, paths):
+        found = [path] if path.exists() else map(Path, sorted(glob.glob(str(path), recursive=True)))
+        yield from _beside(found)
+
+
+def _beside(matches: Iterable[Path]) -> Iterator[Path]:
     for match in matches:
         folder = match if match.is_dir() else match.parent
         for below in (folder, folder.parent / "train"):
@@ -66,12 +75,14 @@ def _shipped(hashes: set[str]) -> Iterator[Path]:
             yield path
 
 
-def _address(path: Path) -> tuple[str, str, int] | None:
-    """Return task, name of the agent's folder and seed, or None for another file."""
+def _address(path: Path) -> tuple[str, str, int, int] | None:
+    """Return task, name of the agent's folder, seed and the task's version, or None."""
     place = path.parent if path.name == "curve.csv" else path.with_suffix("")
     seed = re.fullmatch(r"seed-(\d+)", place.name)
-    task = re.fullmatch(r"(.+)-v\d+", place.parent.parent.name)
-    return (task[1], place.parent.name, int(seed[1])) if seed and task else None
+    task = re.fullmatch(r"(.+)-v(\d+)", place.parent.parent.name)
+    if not (seed and task):
+        return None
+    return task[1], place.parent.name, int(seed[1]), int(task[2])
 
 
 def _curve(path: Path) -> pd.DataFrame | None:

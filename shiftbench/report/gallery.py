@@ -51,8 +51,8 @@ def draw(rows: pd.DataFrame, tasks: dict[str, Task] | None = None) -> Gallery:
         return Gallery(reason="no task of these rows is known to the program that made this page")
     if suite is None:
         return Gallery(reason="the rows name no suite that the program that made this page knows")
-    shifts = [
-        Shift(family, level, float(severity))
+    told = [
+        (family, level, float(severity))
         for family, level, severity in rows[["family", "level", "severity"]]
         .drop_duplicates()
         .sort_values(["family", "severity"])
@@ -60,6 +60,7 @@ def draw(rows: pd.DataFrame, tasks: dict[str, Task] | None = None) -> Gallery:
         if family in FAMILIES and family != CLEAN
     ]
     try:
+        shifts = [Shift(*shift) for shift in told]
         from shiftbench import preview
 
         families, levels, frames = preview.moments(tasks[names[0]], suite, shifts)

@@ -71,20 +71,21 @@ def score_by_level(board: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(WIDTH, 3.2 + 0.2 * key_lines), layout="constrained")
         axes = figure.subplots()
         spread = min(0.06, 0.4 / len(agents))
+        handles = []
         for index, agent in enumerate(agents):
             own = board[board["agent"] == agent]
             # A small offset keeps the intervals of agents with equal scores apart.
             offset = spread * (index - (len(agents) - 1) / 2)
-            axes.errorbar(
+            drawn = axes.errorbar(
                 np.array([levels.index(level) for level in own["level"]]) + offset,
                 own["score"],
                 yerr=[own["score"] - own["low"], own["high"] - own["score"]],
                 markersize=5.5,
                 capsize=3,
                 linewidth=1.6,
-                label=labels[index],
                 **_look(index),
             )
+            handles.append(drawn)
         axes.margins(y=0.08)
         _anchor(axes, 0.0, "random")
         if board["high"].max() > NEAR_REFERENCE:
@@ -96,7 +97,8 @@ def score_by_level(board: pd.DataFrame) -> Figure:
         axes.set_xlabel("level of the shift")
         sns.despine(ax=axes)
         # Outside, so that it never covers a line.
-        figure.legend(loc="outside upper center", ncols=columns, frameon=False)
+        # With handles, since labels that begin with "_" are left out otherwise.
+        figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
     return figure
 
 

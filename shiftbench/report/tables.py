@@ -208,24 +208,52 @@ def remarks(rows: pd.DataFrame, board: pd.DataFrame) -> list[str]:
         f"{line.agent}: no clean arm of the same episodes, so no retention at {line.level}"
         for line in unpaired.itertuples()
     ]
-    seeds = int(board["seeds"].min())
-    measured = bootstrap.COVERAGE.get(max((n for n in bootstrap.COVERAGE if n <= seeds), default=0))
-    if seeds > 1 and (measured or 0.0) < LEAST_COVERAGE:
-        share = "not measured" if measured is None else f"{100 * measured:.0f} % at worst"
+    return [*found, *_on_intervals(rows[rows["agent"].isin(board["agent"])])]
+
+
+def _on_intervals(rows: pd.DataFrame) -> list[str]:
+    """Return what the numbers of seeds and episodes say of the intervals."""
+    found = []
+    counts = rows.groupby(["agent", "task"])[["train_seed", "episode"]].nunique()
+    seeds = counts["train_seed"].groupby("agent", sort=False).min()
+    several = seeds[seeds > 1]
+    if len(several):
+        fewest = int(several.min())
+        known = max((n for n in bootstrap.COVERAGE if n <= fewest), default=0)
+        measured = bootstrap.COVERAGE.get(known)
+        if (measured or 0.0) < LEAST_COVERAGE:
+            share = "not measured" if measured is None else f"{100 * measured:.0f} % at worst"
+            found.append(
+                f"with {fewest} training seeds the coverage of the 95 % intervals is {share}: "
+                "docs/statistics.md"
+            )
+    trained = set(rows.loc[rows["train_steps"].fillna(1) > 0, "agent"])
+    single = [agent for agent in seeds[seeds == 1].index if agent in trained]
+    if single:
+        # Named where others have more.
+        where = f" of {', '.join(single)} (on some task)" if len(several) else ""
         found.append(
-            f"with {seeds} training seeds the coverage of the 95 % intervals is {share}: "
-            "docs/statistics.md"
+            f"one training seed{where}: the intervals speak of these checkpoints on further "
+            "episodes, not of the training method"
         )
-    if board["seeds"].max() == 1:
+    episodes = counts["episode"].groupby("agent", sort=False).max()
+    bare = [agent for agent in episodes[episodes == 1].index if seeds[agent] == 1]
+    if bare:
         found.append(
-            "one training seed: the intervals speak of these checkpoints on further episodes, "
-            "not of the training method"
+            f"one training seed and one episode of {', '.join(bare)}: nothing tells how far the "
+            "scores may be off, and the intervals have no width"
         )
     return found
 
 
 def by_family(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return mean return and score for each agent, task, family and level, columns `FAMILIES`."""
+    """Return mean return and score for each agent, task, family and level, columns `FAMILIES`.
+
+    The clean score is that of the same seeds and episodes, NaN where one of them is missing.
+    """
+    episode = ["agent", "task", "train_seed", "episode"]
+    clean = rows[rows["level"] == CLEAN].set_index(episode)["score"]
+    rows = rows.join(clean.rename("clean_score"), on=episode)
     grouped = rows.groupby(["agent", "task", "family", "level", "severity"])
     table = grouped.agg(
         **{
@@ -233,11 +261,12 @@ def by_family(rows: pd.DataFrame) -> pd.DataFrame:
             "score": ("score", "mean"),
             "seeds": ("train_seed", "nunique"),
             "episodes": ("return", "size"),
+            "clean_score": ("clean_score", "mean"),
         }
     )
+    whole = grouped["clean_score"].count() == table["episodes"]
+    table["clean_score"] = table["clean_score"].where(whole)
     table = table.reset_index().sort_values(["agent", "task", "family", "severity"])
-    clean = table[table["level"] == CLEAN].set_index(["agent", "task"])["score"]
-    table = table.join(clean.rename("clean_score"), on=["agent", "task"])
     return table[list(FAMILIES)].reset_index(drop=True)
 
 

@@ -225,3 +225,8 @@ def test_a_file_from_the_hub_has_the_hash_that_it_has_when_given_by_hand(monkeyp
     assert torch.equal(cached.module.net.cls_token, source["cls_token"])
     given = encoders.build("timm:test_vit", weights=path)
     assert cached.sha256 == given.sha256 == loading.digest(path)
+
+
+def test_a_model_of_several_branches_is_refused():
+    with pytest.raises(ShiftBenchError, match=r"crossvit_tiny_240': gives a list of features"):
+        encoders.build("timm:crossvit_tiny_240", pretrained=False)

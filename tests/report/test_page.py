@@ -140,19 +140,22 @@ def test_the_gallery_shows_real_frames(tasks):
 def test_curves_are_those_of_the_scored_runs(tmp_path):
     table = pd.DataFrame(
         {"agent": ["a", "a"], "task": ["t", "t"], "train_seed": [0, 1], "checkpoint": ["", ""]}
-    )
+    ).assign(task_version=pd.array([2, 2], "Int64"))
     for path, text in {
-        "train/t-v1/a/seed-1/curve.csv": "env_steps,train_return,eval_return\n10,1.5,\n",
-        "in/t-v1/a/seed-0.csv": "env_steps,train_return,eval_return\n20,2.5,3\n",
-        "in/t-v1/a/seed-7.csv": "env_steps,train_return,eval_return\n20,2.5,3\n",
-        "in/t-v1/a/seed-1.csv": "no,curve\n1,2\n",
+        "train/t-v2/a/seed-1/curve.csv": "env_steps,train_return,eval_return\n10,1.5,\n",
+        "in [1]/t-v2/a/seed-0.csv": "env_steps,train_return,eval_return\n20,2.5,3\n",
+        "in [1]/t-v2/a/seed-7.csv": "env_steps,train_return,eval_return\n20,2.5,3\n",
+        "in [1]/t-v2/a/seed-1.csv": "no,curve\n1,2\n",
+        "in [1]/t-v1/a/seed-0.csv": "env_steps,train_return,eval_return\n99,2.5,3\n",
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
-    found = curves.read([tmp_path / "in"], table)
+    found = curves.read([tmp_path / "in [1]"], table)
     assert tuple(found) == curves.COLUMNS
     assert found[["train_seed", "env_steps"]].to_numpy().tolist() == [[0, 20], [1, 10]]
-    assert curves.read([tmp_path / "in"], table.assign(task="u")).empty
+    assert curves.read([tmp_path / "in [1]"], table.assign(task="u")).empty
+    unknown = table.assign(task_version=pd.array([pd.NA, pd.NA], "Int64"))
+    assert curves.read([tmp_path / "in [1]"], unknown)["env_steps"].tolist() == [99, 10]
 
 
 def test_curves_of_shipped_checkpoints_are_known_by_their_hash():

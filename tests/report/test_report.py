@@ -133,6 +133,13 @@ def test_families_by_hand(tmp_path):
     assert line["score"] == pytest.approx((60 + 100) / 8 - 4)
     assert line["return"] == pytest.approx(10 * line["score"])
     assert (line["seeds"], line["episodes"], line["severity"]) == (2, 4, 0.75)
+    assert line["clean_score"] == 80.0
+    # Of the same seeds and episodes alone, and of no others.
+    rows = read(tmp_path / "less", synthetic()).query("train_seed == 0 or family != 'texture'")
+    lines = tables.by_family(rows).query("agent == 'good' and task == 'y'").set_index("family")
+    assert lines["clean_score"].to_dict() == {"lighting": 80.0, "none": 80.0, "texture": 60.0}
+    lacking = rows.query("family != 'none' or episode == 1")
+    assert tables.by_family(lacking).query("family == 'texture'")["clean_score"].isna().all()
 
 
 def test_agents_are_sorted_by_robustness_then_score_and_incomplete_ones_last(tmp_path):
@@ -346,6 +353,8 @@ def test_remarks_on_unlike_agents(tmp_path):
         "drawn by different versions of the shift's source: texture:mild",
         "one training seed: the intervals speak of these checkpoints on further episodes, "
         "not of the training method",
+        "one training seed and one episode of a, random: nothing tells how far the scores may be "
+        "off, and the intervals have no width",
     ]
     plain = read(tmp_path / "plain", synthetic())
     assert tables.remarks(plain, tables.leaderboard(Every(plain))[0]) == [TWO_SEEDS]
@@ -354,6 +363,13 @@ def test_remarks_on_unlike_agents(tmp_path):
         "one checkpoint is training seeds 0, 1 of good on x",
         "one checkpoint is training seeds 0, 1 of weak on x",
         TWO_SEEDS,
+    ]
+    # Who has how many is said where the agents differ, or the tasks of one.
+    mixed = read(tmp_path / "mixed", synthetic()).query("agent == 'good' or train_seed == 0")
+    assert tables.remarks(mixed, tables.leaderboard(Every(mixed))[0]) == [
+        TWO_SEEDS,
+        "one training seed of weak (on some task): the intervals speak of these checkpoints on "
+        "further episodes, not of the training method",
     ]
 
 
