@@ -230,8 +230,9 @@ def _on_intervals(rows: pd.DataFrame) -> list[str]:
     trained = set(rows.loc[rows["train_steps"].fillna(1) > 0, "agent"])
     single = [agent for agent in seeds[seeds == 1].index if agent in trained]
     if single:
-        # Named where others have more.
-        where = f" of {', '.join(single)} (on some task)" if len(several) else ""
+        # Named where there are more, of other agents or on other tasks.
+        more = (counts["train_seed"] > 1).any()
+        where = f" of {', '.join(single)} on some task" if more else ""
         found.append(
             f"one training seed{where}: the intervals speak of these checkpoints on further "
             "episodes, not of the training method"

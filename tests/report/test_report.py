@@ -368,7 +368,7 @@ def test_remarks_on_unlike_agents(tmp_path):
     mixed = read(tmp_path / "mixed", synthetic()).query("agent == 'good' or train_seed == 0")
     assert tables.remarks(mixed, tables.leaderboard(Every(mixed))[0]) == [
         TWO_SEEDS,
-        "one training seed of weak (on some task): the intervals speak of these checkpoints on "
+        "one training seed of weak on some task: the intervals speak of these checkpoints on "
         "further episodes, not of the training method",
     ]
 
