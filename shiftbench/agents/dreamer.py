@@ -22,6 +22,7 @@ from shiftbench.agents.config import PRECISIONS, SIZES, Config, configured
 from shiftbench.agents.exploration import colored_noise
 from shiftbench.agents.networks import ActingModel, images, sample_one_hot
 from shiftbench.agents.world_model import DreamerModel
+from shiftbench.encoders.cut import as_float16
 from shiftbench.errors import ShiftBenchError
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ class DreamerAgent(Agent):
     def activations(self, pixels: np.ndarray) -> np.ndarray:
         """Map uint8 (N, H, W, 3) frames to what the trunk gives for them, float16 (N, size)."""
         values = self.model.cut.trunk(images(torch.from_numpy(pixels).to(self.device)))
-        return _half(values)
+        return as_float16(values)
 
     @torch.no_grad()
     def explore(
@@ -253,7 +254,7 @@ class DreamerAgent(Agent):
         kept = {}
         if keep:
             values = self.model.cut.trunk(images(frames))
-            kept["activations"] = _half(values)
+            kept["activations"] = as_float16(values)
             embedding = model.embed(values, self.model.cut)
         else:
             embedding = model.encode(frames)
@@ -396,9 +397,3 @@ def _unstandardized(state: dict[str, Tensor]) -> dict[str, Tensor]:
         for name, like in none.items()
         if f"{prefix}transform.{name}" in state
     }
-
-
-def _half(values: Tensor) -> np.ndarray:
-    """Return float16; what is beyond its range becomes its largest value, not infinite."""
-    limit = torch.finfo(torch.float16).max
-    return values.clamp(-limit, limit).half().cpu().numpy()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
@@ -193,3 +194,9 @@ class Cut:
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def as_float16(activations: Tensor) -> np.ndarray:
+    """Return activations as they are stored, float16; what is beyond its range its largest."""
+    limit = torch.finfo(torch.float16).max
+    return activations.clamp(-limit, limit).half().cpu().numpy()
