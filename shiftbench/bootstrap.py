@@ -31,8 +31,9 @@ def draw(group: Sequence[np.ndarray], count: int = DRAWS, seed: int = 0) -> list
 
     Stratified by task. Episodes are the same for all seeds of a task, so seeds and episodes are
     crossed: a draw takes seeds with replacement, and episodes with replacement for all of them
-    (the pigeonhole bootstrap; Owen 2007, arXiv 0712.1111). Equal numbers of seeds, or of episodes,
-    and an equal ``seed`` give equal choices of them, so that draws of several levels are paired.
+    (the pigeonhole bootstrap; Owen 2007, arXiv 0712.1111). Equal numbers of seeds and an equal
+    ``seed`` give equal choices of seeds, equal shapes those of episodes too, so that draws of
+    several levels are paired.
     """
     return [_draw_task(task, count, (seed, index)) for index, task in enumerate(group)]
 

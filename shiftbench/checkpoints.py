@@ -43,7 +43,7 @@ def write(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
 
 def _refused(path: Path, why: str) -> ShiftBenchError:
     """Return the error for a file that cannot be used, with the flag that mends it."""
-    if path.name == TRAINING:  # nobody names it; a training is gone on with
+    if path.name == TRAINING:  # what a training is gone on with
         return ShiftBenchError(f"{path}: {why}; --fresh begins anew and moves the training aside")
     return ShiftBenchError(f"--checkpoint {path}: {why}")
 
@@ -97,7 +97,9 @@ def check_fits(path: Path, meta: dict[str, Any], agent: Agent) -> None:
                 f"'{agent.spec.id}' has {getattr(agent.spec, key)!r}"
             )
     options = spec["options"] if isinstance(spec.get("options"), dict) else {}
-    own = ("finetune_blocks", "encoder_size", "encoder_features", "size", "precision", "weights")
+    own = ["finetune_blocks", "encoder_size", "encoder_features", "size", "precision"]
+    # Elsewhere the hash of the weights tells, wherever they were taken from.
+    own += [] if meta.get("base_sha256") else ["weights"]
     for key in own:
         made, wanted = options.get(key), agent.spec.options.get(key)
         if made != wanted:

@@ -86,8 +86,11 @@ def _rendering(frames: int, missing: list[str]) -> dict[str, Any] | None:
             speed = drawn / (time.perf_counter() - start)
         finally:
             env.close()
-    except (ShiftBenchError, ImportError, OSError) as error:  # a package, or a library of one
+    except ShiftBenchError as error:
         missing.append(str(error))
+        return None
+    except (ImportError, OSError) as error:  # a package, or a library of one
+        missing.append(f"working dm_control and mujoco ({error}): pip install dm_control mujoco")
         return None
     return {"backend": gl.backend(), "task": task.name, "frames_per_second": round(speed, 1)}
 

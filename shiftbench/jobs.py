@@ -139,12 +139,12 @@ def _evaluate_all(
     aside = sum(len(results.replaced(own)) for own in cells)
     if aside:
         progress.note(
-            f"replaced, and kept as .csv.old: {aside} cells in {out} of other checkpoints, "
-            "episodes or pictures; they come back when they are asked for again"
+            f"{aside} cells in {out} of other checkpoints, episodes or pictures are kept as "
+            ".csv.old once they are replaced; they come back when they are asked for again"
         )
     paths = [list(own.values()) for own in cells]
     files = [path for own in paths for path in own]
-    before = sum(results.put_in_force(*item) for own in cells for item in own.items())
+    before = sum(results.put_in_force(own) for own in cells)
     total = len(files)
     bar = progress.bar(total=total * episodes, unit="episode", desc="evaluate")
     if before:
@@ -227,7 +227,7 @@ def _evaluate(
                     halt.check()
 
             results.write_rows(path, _play(run, cell, shift, agent, env, played))
-            results.put_in_force(cell, path)
+            results.put_in_force({cell: path})
 
 
 def _cells(

@@ -203,7 +203,10 @@ class Replay:
         for array in self.arrays.values():
             array.flush()
         if self.cache is not None:
-            self.cache.flush()
+            try:
+                self.cache.flush()
+            except OSError as error:
+                self._without_cache(error)
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: type, held: bool) -> np.memmap:

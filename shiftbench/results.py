@@ -104,20 +104,28 @@ def replaced(cells: Mapping[Cell, Path]) -> list[Path]:
     return found
 
 
-def put_in_force(cell: Cell, path: Path) -> bool:
-    """Let a stored cell count and what it replaces not; return whether it is stored.
+def put_in_force(cells: Mapping[Cell, Path]) -> int:
+    """Let those of ``cells``, of one run, that are stored count, and what they replace not.
 
     What is replaced is renamed to ``<name>.csv.old``, which no reader takes for rows, and back when
     it is put in force again.
+
+    Returns:
+        How many are stored.
     """
-    old = path.with_name(f"{path.name}.old")
-    if not path.exists() and old.exists():
-        old.replace(path)
-    if path.exists():
-        for other in replaced({cell: path}):
-            with suppress(FileNotFoundError):  # another process did it
-                other.replace(other.with_name(f"{other.name}.old"))
-    return path.exists()
+    for path in cells.values():
+        if not path.exists():
+            with suppress(FileNotFoundError, NotADirectoryError):  # most often there is none
+                _old(path).replace(path)
+    stored = {cell: path for cell, path in cells.items() if path.exists()}
+    for other in replaced(stored):
+        with suppress(FileNotFoundError):  # another process did it
+            other.replace(_old(other))
+    return len(stored)
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f"{path.name}.old")
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -72,8 +72,8 @@ def resume(
 def check_render(run_dir: Path, profile: str) -> None:
     """Raise ShiftBenchError where the replay of a run holds frames of another render profile."""
     path = run_dir / TRAINING
-    # Files from before it was noted are of the profile of the shipped suites.
-    began = checkpoints.read_meta(path).get("render", "fast") if path.exists() else profile
+    # Of files from before it was noted nothing is known.
+    began = checkpoints.read_meta(path).get("render", profile) if path.exists() else profile
     if began != profile:
         raise ShiftBenchError(
             f"{run_dir}: the run there was started with render {began!r}, not {profile!r}; "

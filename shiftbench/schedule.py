@@ -69,8 +69,8 @@ def train(
         steps: environment steps in total.
         device: torch device.
         eval_every: environment steps between evaluations on clean validation episodes.
-        cache: what is stored of what frozen blocks give, and where; a matter of speed.
-        compiled: whether agents compile their updates; a matter of speed.
+        cache: what is stored of what frozen blocks give, and where; as for `shiftbench.train.fit`.
+        compiled: whether agents compile their updates; likewise.
         halt: tells when to stop.
         jobs: runs at a time, each in a process of its own where it is more than one.
         fresh: begin anew; what is in a run's folder is moved aside, to ``<folder>.old-<n>``.

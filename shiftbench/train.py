@@ -104,8 +104,9 @@ def fit(
         eval_episodes: episodes of one such evaluation.
         progress: show a progress bar on stderr.
         cache: whether what the frozen blocks give is stored, and how much of it in main memory; it
-            changes the speed alone, and may be another one when a run is resumed.
-        compiled: whether the agent compiles its updates; a matter of speed as well.
+            changes the speed, and values within float16's rounding, and may be another one when a
+            run is resumed.
+        compiled: whether the agent compiles its updates; a matter of speed and last bits.
         halt: tells when to stop.
         on_episode: called with the curve's row of every episode, once it is stored: ``env_steps``,
             ``updates``, ``train_return``, ``minutes``, the mean of each loss where there were

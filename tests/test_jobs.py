@@ -141,7 +141,7 @@ def test_what_a_run_replaces_is_set_aside_and_comes_back(evaluate, said, tmp_pat
     mild, severe = Shift("texture", "mild", 0.25), Shift("texture", "severe", 0.75)
     first = evaluate("sighted", "random", steps=10, shifts=[*CLEAN, mild])
     more = evaluate("sighted", steps=10, episodes=3)
-    line = "replaced, and kept as .csv.old: 1 cells"
+    line = "1 cells in "
     assert line in capsys.readouterr().err
     folder = results.read_rows([tmp_path / "runs"])  # no key twice
     assert len(folder) == 3 + 2 + 4

@@ -345,7 +345,7 @@ def test_an_agent_of_nearly_the_same_name_replaces_nothing(tmp_path):
     cells = [cell("my:agent"), cell("my_agent"), cell("my/agent")]
     for made, path in cells:
         results.write_rows(path, [row(agent=made.agent)])
-        assert results.put_in_force(made, path)
+        assert results.put_in_force({made: path}) == 1
     assert all(path.exists() for _, path in cells)
     assert len({path.parent for _, path in cells}) == 2
     assert results.file_name("pvm-full+encoder=timm:vit_tiny") == "pvm-full+encoder=timm_vit_tiny"

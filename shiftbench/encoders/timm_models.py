@@ -48,6 +48,9 @@ HUB_SECONDS = 5.0
 #: What weight files on the hub are called, in the order in which timm looks for them.
 HUB_FILES = ("model.safetensors", "open_clip_model.safetensors")
 
+#: How timm's models fail at weights of another one.
+_REFUSALS = (RuntimeError, LookupError, ValueError, AttributeError, TypeError, AssertionError)
+
 #: A spatial map is averaged down to at most this many rows and columns.
 MAP_CELLS = 4
 
@@ -244,9 +247,7 @@ def _from_file(name: str, path: Path, options: dict) -> nn.Module:
                 pretrained_cfg_overlay={**overlay, "num_classes": classes},
                 **options,
             )
-        except (
-            *(RuntimeError, LookupError, ValueError, AttributeError, TypeError, AssertionError),
-        ) as error:  # the filters of timm fail in any of these ways at another model's tensors
+        except _REFUSALS as error:
             failures.append(error)
     expected = _create(name, num_classes=candidates[0], **options).state_dict()
     loading.check(expected, tensors, f"{loading.FLAG} {path}")

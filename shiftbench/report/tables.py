@@ -208,14 +208,17 @@ def remarks(rows: pd.DataFrame, board: pd.DataFrame) -> list[str]:
         f"{line.agent}: no clean arm of the same episodes, so no retention at {line.level}"
         for line in unpaired.itertuples()
     ]
-    return [*found, *_on_intervals(rows[rows["agent"].isin(board["agent"])])]
+    return [*found, *_on_intervals(rows[rows["agent"].isin(board["agent"])], board)]
 
 
-def _on_intervals(rows: pd.DataFrame) -> list[str]:
+def _on_intervals(rows: pd.DataFrame, board: pd.DataFrame) -> list[str]:
     """Return what the numbers of seeds and episodes say of the intervals."""
     found = []
+    rows = rows[rows["family"] != APART]
     counts = rows.groupby(["agent", "task"])[["train_seed", "episode"]].nunique()
     seeds = counts["train_seed"].groupby("agent", sort=False).min()
+    # Not all that there are count: the board says of how many a level is.
+    seeds = seeds.clip(upper=board.groupby("agent")["seeds"].min())
     several = seeds[seeds > 1]
     if len(several):
         fewest = int(several.min())

@@ -14,8 +14,8 @@ from shiftbench.errors import ShiftBenchError
 def updates(cartpole, tmp_path):
     """Return what does two updates of new networks and gives the second's losses."""
 
-    def updates(name, compiled=False, **options):
-        agent = learner(resolve(name, **options), cartpole)
+    def updates(name, compiled=False, config=None, **options):
+        agent = learner(resolve(name, **options), cartpole, **(config or {}))
         if compiled:
             agent.compile()
         replay = filled(agent, tmp_path / f"{name}-{compiled}-{options}")
@@ -31,9 +31,11 @@ def close(found, wanted, **tolerance):
 
 
 def test_compiled_updates_have_the_losses_of_plain_ones(updates):
-    plain, wanted = updates("scratch")
+    # Of the fewest steps with something before and after them: loops are unrolled.
+    short = {"length": 2, "imagination": 2}
+    plain, wanted = updates("scratch", config=short)
     torch._dynamo.utils.counters.clear()
-    compiled, found = updates("scratch", compiled=True)
+    compiled, found = updates("scratch", compiled=True, config=short)
     # Each loss is one graph: what is compiled has no way back into Python in between.
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 3
     close(found, wanted, rel=1e-3, abs=1e-5)

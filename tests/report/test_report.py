@@ -364,6 +364,12 @@ def test_remarks_on_unlike_agents(tmp_path):
         "one checkpoint is training seeds 0, 1 of weak on x",
         TWO_SEEDS,
     ]
+    # What is not complete does not count, here either.
+    lacking = read(tmp_path / "lacking", synthetic()).query(
+        "train_seed == 0 or family != 'texture' or agent != 'good'"
+    )
+    (_, few) = tables.remarks(lacking, tables.leaderboard(Every(lacking))[0])
+    assert few.startswith("one training seed of good on some task: ")
     # Who has how many is said where the agents differ, or the tasks of one.
     mixed = read(tmp_path / "mixed", synthetic()).query("agent == 'good' or train_seed == 0")
     assert tables.remarks(mixed, tables.leaderboard(Every(mixed))[0]) == [
