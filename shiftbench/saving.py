@@ -24,17 +24,17 @@ CURVE = "curve.csv"
 LEADING = ("env_steps", "updates", "minutes", "train_return", "eval_return")
 
 #: What must not change when a run is resumed, as keys of its description.
-FIXED = ("agent", "task", "task_version", "image_size", "seed", "config", "envs")
+FIXED = ("agent", "task", "task_version", "image_size", "seed", "config", "envs", "render")
 
 
 def resume(
-    agent: Learner, run_dir: Path, envs: int = 1
+    agent: Learner, run_dir: Path, facts: dict[str, Any]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Restore ``agent`` from the run's checkpoint, if there is one.
 
     Raises:
-        ShiftBenchError: the run was started with other settings, or with another number ``envs``
-            of environments, than this one, or what going on needs is lost.
+        ShiftBenchError: the run was started with other settings, or with other ``facts``, see
+            `checkpoint`, than this one, or what going on needs is lost.
     """
     fresh = {
         "episodes": 0,
@@ -53,8 +53,9 @@ def resume(
             )
         return [], fresh
     tensors, meta = checkpoints.read(path)
-    now = json.loads(json.dumps({**agent.training_meta(), "envs": envs}))
+    now = json.loads(json.dumps({**agent.training_meta(), **facts}))
     meta.setdefault("envs", 1)  # of files from before there was a choice
+    meta.setdefault("render", facts["render"])  # of files that say nothing of it
     for key in FIXED:
         difference = _first_difference(meta.get(key), now[key], key)
         if difference:
@@ -67,18 +68,6 @@ def resume(
     if not policy.exists() or checkpoints.read_meta(policy)["train_steps"] != agent.train_steps:
         _write_results(agent, run_dir, meta["curve"])
     return meta["curve"], meta["counters"]
-
-
-def check_render(run_dir: Path, profile: str) -> None:
-    """Raise ShiftBenchError where the replay of a run holds frames of another render profile."""
-    path = run_dir / TRAINING
-    # Of files from before it was noted nothing is known.
-    began = checkpoints.read_meta(path).get("render", profile) if path.exists() else profile
-    if began != profile:
-        raise ShiftBenchError(
-            f"{run_dir}: the run there was started with render {began!r}, not {profile!r}; "
-            "give another --out, or --fresh to begin anew"
-        )
 
 
 def _first_difference(old: Any, new: Any, name: str) -> str:

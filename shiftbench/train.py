@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -123,24 +123,27 @@ def fit(
     """
     task, config = agent.task, agent.config
     count = envs.count if envs else 1
-    with naming_memory(agent):
-        agent.begin(seed)
-        if compiled:
-            agent.compile()
-        rows, counters = saving.resume(agent, run_dir, count)
-    if agent.train_steps >= budget:
-        return
     # An episode of n agent steps has n + 1 frames.
     frames = (math.ceil(budget / task.episode_steps) + count - 1) * (task.agent_steps + 1)
-    with naming_memory(agent, counters):  # what the cache lacks is computed
-        replay = _replay(
-            agent, run_dir / "replay", config.replay_capacity, frames, cache, counters["replay"]
-        )
+    env = make_env()
+    facts = {"budget": budget, "envs": count, "render": env.render_profile}
+    with ExitStack() as stack:  # closes the environment unless the loop begins
+        stack.callback(env.close)
+        with naming_memory(agent):
+            agent.begin(seed)
+            if compiled:
+                agent.compile()
+            rows, counters = saving.resume(agent, run_dir, facts)
+        if agent.train_steps >= budget:
+            return
+        with naming_memory(agent, counters):  # what the cache lacks is computed
+            replay = _replay(
+                agent, run_dir / "replay", config.replay_capacity, frames, cache, counters["replay"]
+            )
+        stack.pop_all()
     rng = seeding.rng(seeding.seed_of("replay", task.name, seed))
     if counters["rng"]:
         rng.bit_generator.state = counters["rng"]
-    env = make_env()
-    facts = {"budget": budget, "envs": count, "render": env.render_profile}
     clock, started = Clock(), time.perf_counter()
     first_step, halt = agent.train_steps, halt or Halt()
     longest = 0.0
@@ -160,7 +163,6 @@ def fit(
         mininterval=1.0,
     )
     try:
-        saving.check_render(run_dir, env.render_profile)
         with (
             clock.watching(env, "draw", "rendering"),
             clock.watching(replay, "sample", "sampling"),
