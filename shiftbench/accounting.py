@@ -9,11 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shiftbench import checkpoints
+from shiftbench.checkpoints import TRAINING
 from shiftbench.errors import ShiftBenchError
 
 if TYPE_CHECKING:
     from shiftbench.plan import Run
     from shiftbench.train import Learner
+
+#: What stands in the messages of PyTorch, CUDA and its libraries where memory is full.
+_FULL = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
 
 
 class Clock:
@@ -49,10 +54,10 @@ class Clock:
         finally:
             delattr(owner, method)
 
-    def summary(self) -> str:
-        """Return the share of each kind, largest first."""
-        total = sum(self.seconds.values()) or 1.0
-        parts = sorted(self.seconds.items(), key=lambda item: -item[1])
+    def summary(self, total: float) -> str:
+        """Return the shares of ``total`` seconds, largest first; ``other`` is what no kind has."""
+        kinds = {**self.seconds, "other": max(total - sum(self.seconds.values()), 0.0)}
+        parts = sorted(kinds.items(), key=lambda item: -item[1])
         return ", ".join(f"{kind} {100 * value / total:.0f} %" for kind, value in parts)
 
 
@@ -84,6 +89,24 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether an error is of memory that is full: torch has a class for the plainest case alone."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _FULL)
+
+
+def last_good(env_steps: int) -> str:
+    """Say which checkpoint a training that broke can go on from.
+
+    Args:
+        env_steps: environment steps at the last one, 0 where there is none.
+    """
+    if not env_steps:
+        return "there is no checkpoint yet"
+    return f"the last good checkpoint is the one of step {env_steps}"
+
+
 def out_of_memory(error: Exception, agent: Learner, saved: int) -> ShiftBenchError:
     """Return what to tell a user whose device has too little memory.
 
@@ -94,9 +117,10 @@ def out_of_memory(error: Exception, agent: Learner, saved: int) -> ShiftBenchErr
     """
     spec, config = agent.spec, agent.config
     flags = ["--jobs"]
+    flags += ["--size"] if "size" in spec.options else []  # else it is the smallest
     flags += ["--encoder-size"] if spec.encoder.startswith("timm:") else []
     flags += ["--finetune-blocks"] if spec.mode == "partial" else []
-    good = f"; the last good checkpoint is the one of step {saved}" if saved else ""
+    good = f"; {last_good(saved)}" if saved else ""
     return ShiftBenchError(
         f"training {agent.task.name}: out of memory at environment step {agent.train_steps} "
         f"({_first_sentence(error)}); lower {', '.join(flags)}, or the agent's options batch "
@@ -105,19 +129,21 @@ def out_of_memory(error: Exception, agent: Learner, saved: int) -> ShiftBenchErr
 
 
 @contextmanager
-def naming_memory(agent: Learner, counters: dict[str, Any] | None = None) -> Iterator[None]:
-    """Turn torch's error of a full device into one that names the settings to lower.
+def naming_memory(agent: Learner, run_dir: Path | None = None) -> Iterator[None]:
+    """Turn an error of full memory into one that names the settings to lower.
 
     Args:
         agent: the learner.
-        counters: those of its checkpoint, where there may be one.
+        run_dir: folder of its training, where there may be a checkpoint.
     """
-    import torch
-
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise out_of_memory(error, agent, (counters or {}).get("env_steps", 0)) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_full(error):
+            raise
+        path = run_dir / TRAINING if run_dir else None
+        saved = checkpoints.read_meta(path)["counters"] if path and path.exists() else {}
+        raise out_of_memory(error, agent, saved.get("env_steps", 0)) from error
 
 
 @contextmanager
@@ -125,9 +151,8 @@ def naming_memory_of(run: Run, device: str) -> Iterator[None]:
     """The same for an evaluation. Does not import torch, which some agents do without."""
     try:
         yield
-    except Exception as error:
-        torch = sys.modules.get("torch")
-        if torch is None or not isinstance(error, torch.OutOfMemoryError):
+    except (RuntimeError, MemoryError) as error:
+        if not is_full(error):
             raise
         raise ShiftBenchError(
             f"evaluating {run}: out of memory on '{device}' ({_first_sentence(error)}); lower "

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from shiftbench import seeding
+from shiftbench import accounting, seeding
 from shiftbench.errors import ShiftBenchError
+from shiftbench.halt import Halt, Halted
 
 if TYPE_CHECKING:
     from shiftbench.accounting import Clock
     from shiftbench.envs.pixels import PixelEnv
     from shiftbench.envs.vector import Collector
-    from shiftbench.halt import Halt
     from shiftbench.replay import Replay
     from shiftbench.train import Learner
+
+#: How the names of metrics end that a training stops for where they are not finite.
+FINITE = ("_loss", "_norm")
 
 
 def episode(
@@ -33,7 +36,7 @@ def episode(
 ) -> dict[str, Any]:
     """Collect one episode, step and update in turn, and return its row of the curve."""
     task, config = agent.task, agent.config
-    began, lessons = time.perf_counter(), _Lessons(agent, replay, rng, counters, clock)
+    began, lessons = time.perf_counter(), _Lessons(agent, replay, rng, counters, clock, halt)
     with clock("environment"):
         seed = seeding.train_seed(task.name, task.version, agent.seed, counters["episodes"])
         pixels = env.reset(seed)
@@ -86,7 +89,7 @@ def episodes(
         The row of the curve, with the mean return of the episodes.
     """
     task, config, count = agent.task, agent.config, envs.count
-    began, lessons = time.perf_counter(), _Lessons(agent, replay, rng, counters, clock)
+    began, lessons = time.perf_counter(), _Lessons(agent, replay, rng, counters, clock, halt)
     random = agent.train_steps < config.prefill_env_steps
     with clock("environment"):
         first = counters["episodes"]
@@ -123,7 +126,11 @@ def episodes(
         action = following
         with clock("environment"):
             envs.begin(action)
-        lessons.until(agent.train_steps + int(playing.sum()) * task.action_repeat)
+        try:
+            lessons.until(agent.train_steps + int(playing.sum()) * task.action_repeat)
+        except Halted:
+            envs.finish()  # else nobody could begin anything with them any more
+            raise
         with clock("environment"):
             pixels, reward, done, discount, now = envs.finish()
         total += np.where(playing, reward, 0.0)
@@ -146,7 +153,9 @@ class _Lessons:
         rng: np.random.Generator,
         counters: dict[str, Any],
         clock: Clock,
+        halt: Halt,
     ) -> None:
+        self._halt = halt
         self._agent, self._replay, self._rng = agent, replay, rng
         self._counters, self._clock = counters, clock
         self._losses: dict[str, list[float]] = {}
@@ -156,7 +165,8 @@ class _Lessons:
         """Do the updates that the environment steps up to ``env_steps`` of training are worth.
 
         Raises:
-            ShiftBenchError: a loss is not finite.
+            ShiftBenchError: a loss is not finite, or a norm; it is named.
+            Halted: time to stop.
         """
         agent, counters = self._agent, self._counters
         every = agent.config.update_env_steps
@@ -168,17 +178,18 @@ class _Lessons:
         # What the prefill put off is made up for, but not at once, from so few episodes.
         owed = env_steps // every - counters["updates"]
         for _ in range(min(owed, agent.config.catch_up * turns)):
+            self._halt.check()
             with self._clock("learning"):
                 metrics = agent.learn(self._replay, self._rng)
             counters["updates"] += 1
             for name, value in metrics.items():
                 self._losses.setdefault(name, []).append(value)
-            if not all(math.isfinite(v) for name, v in metrics.items() if name.endswith("_loss")):
-                raise ShiftBenchError(
-                    f"training {agent.task.name}: a loss is not finite at environment step "
-                    f"{agent.train_steps} ({metrics}); the last good checkpoint is the one of "
-                    f"step {counters['env_steps']}"
-                )
+                if name.endswith(FINITE) and not math.isfinite(value):
+                    raise ShiftBenchError(
+                        f"training {agent.task.name}: {name} is {value} in update "
+                        f"{counters['updates']}, at environment step {agent.train_steps}; "
+                        + accounting.last_good(counters["env_steps"])
+                    )
 
     def row(self, count: int, total: float, began: float, bar: tqdm) -> dict[str, Any]:
         """Count ``count`` episodes with a mean return of ``total``; return the curve's row."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from shiftbench.accounting import is_full
 from shiftbench.errors import ShiftBenchError
 
 
@@ -19,5 +20,7 @@ def usable(name: str) -> str:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
+        if is_full(error):
+            reason += "; others use it: lower --jobs, wait, or use --device cpu"
         raise ShiftBenchError(f"--device {name}: torch cannot use it: {reason}") from error
     return name

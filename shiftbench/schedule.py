@@ -100,7 +100,10 @@ def train(
         check_free(run.folder)  # refused now, not in some hours
     try:
         # Builds each agent, so what is wrong with one is said before anything else.
-        expected = _expected(todo, steps, device, cache, halt, jobs, fresh) if todo else ""
+        expected = ""
+        if todo:
+            flags = " and ".join(["--compile"] * compiled + ["--envs"] * (envs > 1))
+            expected = _expected(todo, steps, device, cache, halt, jobs, fresh, flags)
     except KeyboardInterrupt as stop:
         raise Unbegun from stop
     progress.note(
@@ -215,8 +218,13 @@ def _expected(
     halt: Halt,
     jobs: int,
     fresh: bool,
+    unmeasured: str,
 ) -> str:
-    """Say how long it takes: a few steps of each very agent on each task are measured."""
+    """Say how long it takes: a few steps of each very agent on each task are measured.
+
+    Args:
+        unmeasured: the flags that make a difference and are not measured.
+    """
     if halt.limited:
         return f"at most {halt.minutes:g} minutes (--max-minutes)"
     seconds: dict[tuple[str, str], float] = {}
@@ -238,10 +246,11 @@ def _expected(
     if total != total:
         return "time unknown"
     jobs = min(jobs, len(plan))
+    unmeasured = f", measured without {unmeasured}" if unmeasured else ""
     if jobs == 1:
-        return f"{_duration(total)} on this machine"
+        return f"{_duration(total)} on this machine{unmeasured}"
     shared = f"{_duration(total / jobs)} if {jobs} jobs do not slow one another"
-    return f"{shared}, {_duration(total)} if fully"
+    return f"{shared}, {_duration(total)} if fully{unmeasured}"
 
 
 def _duration(seconds: float) -> str:

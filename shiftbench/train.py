@@ -47,8 +47,9 @@ OnEpisode = Callable[[dict[str, Any]], None]
 class Learner(Protocol):
     """What the loop needs of an agent that learns from replay; `DreamerAgent` is one.
 
-    It may also have ``replay_device``, the torch device that its replay has a copy on, or None, and
-    ``compile()``, which `fit` calls after ``begin`` where it is to compile its updates.
+    A training stops where a metric of ``learn`` whose name ends in ``_loss`` or ``_norm`` is not
+    finite. It may also have ``replay_device``, the torch device that its replay has a copy on, or
+    None, and ``compile()``, which `fit` calls after ``begin`` where it is to compile its updates.
     """
 
     spec: AgentSpec
@@ -136,7 +137,7 @@ def fit(
             rows, counters = saving.resume(agent, run_dir, facts)
         if agent.train_steps >= budget:
             return
-        with naming_memory(agent, counters):  # what the cache lacks is computed
+        with naming_memory(agent, run_dir):  # what the cache lacks is computed
             replay = _replay(
                 agent, run_dir / "replay", config.replay_capacity, frames, cache, counters["replay"]
             )
@@ -166,7 +167,7 @@ def fit(
         with (
             clock.watching(env, "draw", "rendering"),
             clock.watching(replay, "sample", "sampling"),
-            naming_memory(agent, counters),
+            naming_memory(agent, run_dir),
             naming_compiler() if compiled else nullcontext(),
         ):
             while agent.train_steps < budget and halt.allows(longest):
@@ -193,9 +194,10 @@ def fit(
             saving.forget_unsaved(run_dir, replay)
         bar.close()
         env.close()
-    speed = (counters["env_steps"] - first_step) / (time.perf_counter() - started)
-    parts = (f"{task.name}: {speed:.0f} environment steps/s", clock.summary(), memory())
-    (on_end or say)("; ".join(filter(None, parts)))
+    seconds = time.perf_counter() - started
+    speed = (counters["env_steps"] - first_step) / seconds
+    parts = (f"{task.name}: {speed:.0f} environment steps/s", clock.summary(seconds), memory())
+    (on_end or say)("; ".join(parts))
 
 
 def seconds_per_step(

@@ -30,7 +30,11 @@ def test_work_inside_other_work_counts_once():
     assert clock.seconds["inner"] >= 0.02
     assert clock.seconds["outer"] >= 0.01
     assert sum(clock.seconds.values()) == pytest.approx(total, abs=0.01)
-    assert "inner" in clock.summary()
+    # Shares of a time that holds more than what was clocked.
+    kinds = dict(part.rsplit(" ", 2)[:2] for part in clock.summary(2 * total).split(", "))
+    assert int(kinds.pop("other")) in (50, 51)
+    assert kinds.keys() == clock.seconds.keys()
+    assert sum(map(int, kinds.values())) in (49, 50, 51)
 
 
 def test_memory_is_that_of_this_process():

@@ -123,9 +123,10 @@ def test_a_seed_and_a_number_of_environments_give_one_run(go, tmp_path):
     )
 
 
-def test_stopped_in_the_middle_of_a_round_and_resumed(go, tmp_path):
+@pytest.mark.parametrize("looks", range(36, 40))  # between steps, and between updates
+def test_stopped_in_the_middle_of_a_round_and_resumed(go, tmp_path, looks):
     whole = go("whole", 480)
-    left = iter(range(27))
+    left = iter(range(looks))
     go("parts", 480, halt=Halt(asked=lambda: next(left, None) is None))
     assert len(rows(tmp_path / "parts" / saving.CURVE)) == 2
     parts = go("parts", 480)

@@ -10,6 +10,7 @@ from torch._inductor import config as inductor
 
 from shiftbench import checkpoints, saving, train
 from shiftbench.agents.dreamer import DreamerAgent
+from shiftbench.agents.world_model import DreamerModel
 from shiftbench.envs.pixels import PixelEnv
 from shiftbench.errors import ShiftBenchError
 from shiftbench.evaluate import rollout
@@ -261,8 +262,37 @@ def test_nan_stops_and_names_the_step(go, monkeypatch, tmp_path):
     monkeypatch.setattr(
         DreamerAgent, "learn", lambda *_: {"model_loss": float("nan"), "actor_loss": 0.0}
     )
-    with pytest.raises(ShiftBenchError, match=r"not finite at environment step 40 .*of step 0"):
+    what = "model_loss is nan in update 1, at environment step 40; there is no checkpoint yet"
+    with pytest.raises(ShiftBenchError, match=what):
         go("run", 160)
+
+
+def test_gradients_that_break_stop_it_before_their_checkpoint(go, monkeypatch, tmp_path):
+    """Losses are of the parameters before the step: of an episode's last, none would show it."""
+    whole = go("whole", 240)
+    go("parts", 80)
+    loss = DreamerModel.replay_value_loss
+    with monkeypatch.context() as patch:
+
+        def steep(model, *args):  # 0 as a number, of an infinite slope
+            return loss(model, *args) + (0.0 * model.critic.mlp.model[0].weight.sum()).sqrt()
+
+        patch.setattr(DreamerModel, "replay_value_loss", steep)
+        with pytest.raises(ShiftBenchError, match="gradient_norm is nan .*is the one of step 80$"):
+            go("parts", 240)
+    equal(whole, go("parts", 240), tmp_path)
+
+
+def test_moments_have_the_layout_of_their_parameters_after_resuming(go, tmp_path):
+    whole, _ = go("whole", 160), go("parts", 80)
+    parts = go("parts", 160)
+    for agent in (whole, parts):
+        state = agent.optimizer.state
+        assert state
+        for parameter, moments in state.items():
+            assert {m.stride() for m in moments.values()} == {parameter.stride()}
+    of_convolutions = [p for p in whole.optimizer.state if p.dim() == 4 and p.stride()[1] == 1]
+    assert of_convolutions
 
 
 def test_nan_after_a_good_checkpoint_leaves_that_one(go, monkeypatch, tmp_path):
@@ -275,7 +305,7 @@ def test_nan_after_a_good_checkpoint_leaves_that_one(go, monkeypatch, tmp_path):
             "learn",
             lambda self, *a: {**learn(self, *a), "critic_loss": float("inf")},
         )
-        with pytest.raises(ShiftBenchError, match=r"'critic_loss': inf.*of step 80"):
+        with pytest.raises(ShiftBenchError, match="critic_loss is inf .* of step 80"):
             go("parts", 240)
     equal(whole, go("parts", 240), tmp_path)
 
@@ -297,9 +327,10 @@ def test_a_disk_that_is_really_full(go, tmp_path):
     equal(whole, go("parts", 160), tmp_path)
 
 
-def test_out_of_memory_names_what_to_lower(go, short, env, monkeypatch):
+@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, torch.AcceleratorError, MemoryError])
+def test_out_of_memory_names_what_to_lower(go, short, env, monkeypatch, kind):
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+        raise kind("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
 
     def at(step):
         what = rf"step {step} \(CUDA out of memory\); lower --jobs, or .*batch \(2\).*--device cpu"
@@ -321,6 +352,11 @@ def test_out_of_memory_names_what_to_lower(go, short, env, monkeypatch):
         patch.setattr(DreamerAgent, "begin", full)
         with at(0):
             go("run", 160)
+    with monkeypatch.context() as patch:  # an episode is over, and its checkpoint not written
+        patch.setattr(train, "validation_return", full)
+        with at(80) as unsaved:
+            go("new", 160, eval_every=80)
+    assert "checkpoint" not in str(unsaved.value)
 
 
 def test_what_a_checkpoint_counts_is_on_disk_before_it(go, monkeypatch):

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchrl.trainers.algorithms.dreamer_v3 import DreamerV3Optimizer
 
 from shiftbench import augment, checkpoints, devices, encoders, finetune, seeding
+from shiftbench.agents import optimizing
 from shiftbench.agents.acting import DreamerPolicy, Latent
 from shiftbench.agents.at_once import at_once, in_turn
 from shiftbench.agents.base import Agent
@@ -302,7 +303,6 @@ class DreamerAgent(Agent):
             loss, parts, states, beliefs = model.model_loss(
                 model.embed(batch), batch, draws, weight
             )
-        states, beliefs = states.detach(), beliefs.detach()
         classes = self._classes(states)
         replay.refresh(index, classes, beliefs)
 
@@ -319,10 +319,12 @@ class DreamerAgent(Agent):
         # its number of threads from when it was compiled, and CUDA does one thing after the other.
         alone = model.compiled or self.replay_device is not None
         replayed, behaviour = (in_turn if alone else at_once)(loss.backward, behave)
+        # Gradients can be broken where losses are not, and with them all that comes after.
+        norm = optimizing.gradient_norm(self.optimizer)
         self.optimizer.step()
         model.update_slow_critic()
         model.narrow(self._updates)
-        parts.update(behaviour, model_loss=loss, replay_value_loss=replayed)
+        parts.update(behaviour, model_loss=loss, replay_value_loss=replayed, gradient_norm=norm)
         # In one go: each number that is asked for waits for the device.
         values = torch.stack([value.detach().float() for value in parts.values()]).tolist()
         return dict(zip(parts, values, strict=True))
@@ -347,8 +349,7 @@ class DreamerAgent(Agent):
         same = self._base.same(self._acting.encoder, _ENCODER)
         state = {k: v for k, v in self.model.state_dict().items() if k not in same}
         tensors = {f"model.{k}": v for k, v in state.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors.update({f"optimizer.{index}.{k}": v for k, v in state.items()})
+        tensors.update(optimizing.state(self.optimizer))
         tensors["generator"] = self.generator.get_state()
         return tensors
 
@@ -370,14 +371,7 @@ class DreamerAgent(Agent):
             if name.startswith("model."):
                 stored[name.removeprefix("model.")] = tensor
         self.model.load_state_dict(stored)
-        state = self.optimizer.state_dict()
-        for group, step in zip(state["param_groups"], meta["updates"], strict=True):
-            group["step"] = step
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".")
-                state["state"].setdefault(int(index), {})[key] = tensor
-        self.optimizer.load_state_dict(state)
+        optimizing.restore(self.optimizer, tensors, meta["updates"])
         self.model.narrow(self._updates)
         self.train_steps = int(meta["train_steps"])
         state = tensors["generator"].cpu()

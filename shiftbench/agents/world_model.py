@@ -232,7 +232,9 @@ class DreamerModel(nn.Module):
         draws: Draws,
         image_weight: float | Tensor,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
-        """Return the world model's loss, its parts, and the posterior states and beliefs.
+        """Return the world model's loss, and detached its parts, posterior states and beliefs.
+
+        Compiled code would trace zeros back through whatever else it returned.
 
         Args:
             embedding: `embed` of the batch.
@@ -272,7 +274,7 @@ class DreamerModel(nn.Module):
             shown = self.feature_decoder.loss(embedding[:, ::2], batch["pixels"][:, ::2])
             loss = loss + image_weight * shown
             parts["feature_image_loss"] = shown
-        return loss, parts, states, beliefs
+        return loss, {k: v.detach() for k, v in parts.items()}, states.detach(), beliefs.detach()
 
     def imagine(
         self, classes: Tensor, belief: Tensor, draws: Draws
@@ -313,7 +315,7 @@ class DreamerModel(nn.Module):
     def behaviour_losses(
         self, classes: Tensor, beliefs: Tensor, draws: Draws
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return the actor's and the critic's loss and their parts.
+        """Return the actor's and the critic's loss and, detached, their parts.
 
         The actor learns by REINFORCE with the critic as its baseline (the paper's equation 6). Its
         bonus is the entropy of its distribution in nats and `log_slope` of each dimension.
@@ -354,7 +356,7 @@ class DreamerModel(nn.Module):
             "imagined_return": returns.mean(),
             "return_scale": scale,
         }
-        return actor, critic, parts
+        return actor, critic, {k: v.detach() for k, v in parts.items()}
 
     def replay_value_loss(
         self, batch: dict[str, Tensor], states: Tensor, beliefs: Tensor
