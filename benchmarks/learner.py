@@ -188,7 +188,7 @@ def main() -> int:
     parser.add_argument("--agent", action="append", choices=list(AGENTS),
                         help="repeatable; default: all")  # fmt: skip
     parser.add_argument("--size", action="append", choices=list(SIZES),
-                        help="repeatable; default: xs and s")  # fmt: skip
+                        help="repeatable; default: xs and s, with CUDA s and m")  # fmt: skip
     parser.add_argument("--blocks", type=int, default=5, help="blocks of each case [5]")
     parser.add_argument("--seconds", type=float, default=2.0,
                         help="a learner's in a block, at least one update [2]")  # fmt: skip
@@ -219,7 +219,7 @@ def main() -> int:
     try:
         if options.out:
             pages.check(options.out, section)
-        for size in dict.fromkeys(options.size or ("xs", "s")):
+        for size in dict.fromkeys(options.size or (("s", "m") if on_cuda else ("xs", "s"))):
             for name in dict.fromkeys(options.agent or AGENTS):
                 with scratch_folder() as folder:
                     at = folder / "cpu"
