@@ -309,9 +309,8 @@ class DreamerAgent(Agent):
         def behave() -> tuple[Tensor, dict[str, Tensor]]:
             with self._mixed():
                 replayed = model.replay_value_loss(batch, states, beliefs)
-                actor, critic, behaviour = model.behaviour_losses(
-                    classes.flatten(0, 1), beliefs.flatten(0, 1), draws
-                )
+                starts = (part.flatten(0, 1) for part in (classes, beliefs, batch["terminal"]))
+                actor, critic, behaviour = model.behaviour_losses(*starts, draws)
             (actor + critic + config.replay_value_weight * replayed).backward()
             return replayed, behaviour
 

@@ -313,7 +313,7 @@ class DreamerModel(nn.Module):
         return self._by_class(mlp.model)(ones, beliefs).float()
 
     def behaviour_losses(
-        self, classes: Tensor, beliefs: Tensor, draws: Draws
+        self, classes: Tensor, beliefs: Tensor, over: Tensor, draws: Draws
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the actor's and the critic's loss and, detached, their parts.
 
@@ -323,6 +323,7 @@ class DreamerModel(nn.Module):
         Args:
             classes: of the replayed states, integers (N, categoricals).
             beliefs: detached, (N, D).
+            over: bool (N,), True where the episode has ended: nothing is learned from there.
             draws: of this update.
         """
         config = self.config
@@ -336,8 +337,8 @@ class DreamerModel(nn.Module):
             alive = torch.sigmoid(self._head(self.continuation, states, beliefs).squeeze(-1))
             value = self.critic.decode(logits)
             returns = lambda_returns(reward, value, self.discount * alive, config.lmbda)
-            weight = torch.cat([torch.ones_like(alive[:1]), self.discount * alive[1:-1]])
-            weight = weight.cumprod(0)
+            begun = (~over).to(alive.dtype).unsqueeze(0)
+            weight = torch.cat([begun, self.discount * alive[1:-1]]).cumprod(0)
             scale = self._return_scale(returns)
             advantage = (returns - value[:-1]) / scale
             slow = self.slow_critic.decode(self._head(self.slow_critic.mlp, *past))

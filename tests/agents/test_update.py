@@ -74,7 +74,8 @@ def test_probabilities_and_the_discount_are_not_rounded(updates, monkeypatch):
     classes, beliefs = torch.zeros(3, 4, dtype=torch.int64), torch.zeros(3, 16)
     with agent._mixed():
         draws = agent.model.draw(1, 3, torch.Generator())
-        agent.model.behaviour_losses(classes, beliefs, draws)
+        nowhere = torch.zeros(3, dtype=torch.bool)
+        agent.model.behaviour_losses(classes, beliefs, nowhere, draws)
     assert (found[-1] == torch.tensor(agent.model.discount)).all()
 
 

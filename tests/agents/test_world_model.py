@@ -55,6 +55,11 @@ def draws(model, count=2, length=4, seed=0):
     return model.draw(count, length, torch.Generator().manual_seed(seed))
 
 
+def nowhere(starts):
+    """Return that no episode is over where imagining starts, bool (N,)."""
+    return torch.zeros(len(starts[0]), dtype=torch.bool)
+
+
 def model_loss(model, data, updates=0, seed=0):
     weight = model.image_weight(updates)
     return model.model_loss(model.embed(data), data, draws(model, seed=seed), weight)
@@ -136,9 +141,8 @@ def test_classes_are_drawn_as_one_hot_samples_are():
 def test_actor_loss_reaches_the_actor_alone(model):
     _, _, states, beliefs = model_loss(model, batch())
     model.zero_grad()
-    actor, critic, _ = model.behaviour_losses(
-        classes(states).flatten(0, 1), beliefs.detach().flatten(0, 1), draws(model)
-    )
+    starts = classes(states).flatten(0, 1), beliefs.detach().flatten(0, 1)
+    actor, critic, _ = model.behaviour_losses(*starts, nowhere(starts), draws(model))
     actor.backward(retain_graph=True)
     touched = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert touched
@@ -164,7 +168,8 @@ def test_the_actor_learns_what_is_rewarded(model):
         _, *latents = model.observe(blind, action, first, latent, latent, drawn.states)
         loss = model.reward.loss(model.reward(torch.cat(latents, -1)), reward).mean()
         latents = [part.detach().flatten(0, 1) for part in latents]
-        actor, critic, _ = model.behaviour_losses(classes(latents[0]), latents[1], drawn)
+        starts = classes(latents[0]), latents[1]
+        actor, critic, _ = model.behaviour_losses(*starts, nowhere(starts), drawn)
         optimizer.zero_grad()
         (loss + actor + critic).backward()
         optimizer.step()
@@ -192,7 +197,7 @@ def test_the_bonus_has_the_entropy_and_pulls_means_off_their_bounds(model):
         last.bias.zero_()
     mean, std = model.acting.action_distribution(torch.cat(latents, -1))
     entropy = torch.distributions.Normal(mean, std).entropy().sum(-1).mean()
-    _, _, parts = model.behaviour_losses(*starts, draws(model, 1, 3))
+    _, _, parts = model.behaviour_losses(*starts, nowhere(starts), draws(model, 1, 3))
     assert parts["actor_bonus"].item() == pytest.approx(entropy.item())
     # Heads begin at zero, so nothing is better than anything, and nothing ends: all that is left
     # of the actor's loss is the bonus.
@@ -206,9 +211,21 @@ def test_the_bonus_has_the_entropy_and_pulls_means_off_their_bounds(model):
         assert (mean == np.sign(raw)).all()
         mean.sum().backward()
         assert not last.bias.grad[:2].any()
-        actor, _, _ = model.behaviour_losses(*starts, draws(model, 1, 3))
+        actor, _, _ = model.behaviour_losses(*starts, nowhere(starts), draws(model, 1, 3))
         actor.backward()
         assert torch.allclose(last.bias.grad[:2], 2.0 * np.sign(raw) * weight.expand(2))
+
+
+def test_nothing_is_learned_from_what_is_imagined_after_the_end(model):
+    starts = torch.zeros(3, 4, dtype=torch.int64), torch.randn(3, 16)
+    drawn = draws(model, 1, 3)
+    losses = [
+        model.behaviour_losses(*starts, torch.tensor(over), drawn)[:2]
+        for over in ([False] * 3, [False, True, True], [True] * 3)
+    ]
+    for none, some, every in zip(*losses, strict=True):
+        assert 0.0 < some.abs() < none.abs()
+        assert every == 0.0
 
 
 def test_the_slope_is_that_of_the_tanh():
@@ -344,7 +361,8 @@ def test_an_update_makes_no_tensor_on_another_device():
     weight = torch.ones((), device="meta")
     loss, _, states, beliefs = model.model_loss(model.embed(data), data, drawn, weight)
     replayed = model.replay_value_loss(data, states.detach(), beliefs.detach())
-    starts = (part.detach().flatten(0, 1) for part in (classes(states), beliefs))
+    parts = classes(states), beliefs, data["terminal"]
+    starts = (part.detach().flatten(0, 1) for part in parts)
     actor, critic, _ = model.behaviour_losses(*starts, drawn)
     (loss + replayed + actor + critic).backward()
     optimizer.step()
