@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiftbench import checkpoints
-from shiftbench.checkpoints import TRAINING
 from shiftbench.errors import ShiftBenchError
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ def naming_memory(agent: Learner, run_dir: Path | None = None) -> Iterator[None]
     except (RuntimeError, MemoryError) as error:
         if not is_full(error):
             raise
-        path = run_dir / TRAINING if run_dir else None
+        path = run_dir / checkpoints.TRAINING if run_dir else None
         saved = checkpoints.read_meta(path)["counters"] if path and path.exists() else {}
         raise out_of_memory(error, agent, saved.get("env_steps", 0)) from error
 

@@ -85,8 +85,7 @@ class DreamerModel(nn.Module):
         self.cut: Cut | None = None
         self.embedding, features = encoder.features, self.acting.features
         self.decoder = Decoder(features, image_size, config.decoder_channels)
-        #: Frames from the encoder's own features, so that an encoder that begins untrained learns
-        #: to see what is small before the latents ask for it.
+        #: Frames from the encoder's features: one that begins untrained sees small things sooner.
         self.feature_decoder = (
             None
             if encoder.pretrained
