@@ -152,10 +152,9 @@ def widening(group: Sequence[np.ndarray], confidence: float = 0.95) -> float:
     """
     from scipy.special import ndtri, stdtrit
 
-    runs = np.sort(stats.run_scores(group))
-    cut = int(0.25 * len(runs))
-    low, high = runs[cut], runs[len(runs) - 1 - cut]
-    parts = np.array([part for task in group for part in _parts(task, low, high)])
+    low, high = stats.uncut([task.mean(axis=1) for task in group])
+    most = max(len(task) for task in group)
+    parts = np.array([part for task in group for part in _parts(task, low, high, most)])
     kinds, variances, counts = parts[:, 0], parts[:, 1], parts[:, 2]
     of_seeds, of_episodes, of_both = (variances[kinds == kind].sum() for kind in range(3))
     drawn = (variances * (1.0 - 1.0 / counts))[kinds < 2].sum()
@@ -168,18 +167,22 @@ def widening(group: Sequence[np.ndarray], confidence: float = 0.95) -> float:
     return float(np.sqrt(variance / drawn) * student)
 
 
-def _parts(task: np.ndarray, low: float, high: float) -> list[tuple[int, float, int]]:
-    """Return the variances of the sum of a task's runs: kind (S 0, E 1, R 2), variance, values."""
+def _parts(task: np.ndarray, low: float, high: float, most: int) -> list[tuple[int, float, int]]:
+    """Return the variances of a task's runs: kind (S 0, E 1, R 2), variance, values.
+
+    They are of the mean of the runs times ``most``, the seeds of the task that has most of them.
+    """
     means = task.mean(axis=1, keepdims=True)
     task = np.where((means < low) | (means > high), means.clip(low, high), task)
     seeds, episodes = task.shape
     rows, columns = task.mean(axis=1), task.mean(axis=0)
     parts = [(0, 0.0, 1)]
     if seeds > 1:
-        parts.append((0, seeds * rows.var(ddof=1), seeds))
+        parts.append((0, most**2 * rows.var(ddof=1) / seeds, seeds))
     if episodes > 1:
-        parts.append((1, seeds**2 * columns.var(ddof=1) / episodes, episodes))
+        parts.append((1, most**2 * columns.var(ddof=1) / episodes, episodes))
     if seeds > 1 and episodes > 1:
         rest = task - rows[:, None] - columns + task.mean()
-        parts.append((2, (rest**2).sum() / (seeds - 1) / (episodes - 1) * seeds / episodes, 1))
+        share = (rest**2).sum() / (seeds - 1) / (episodes - 1)
+        parts.append((2, most**2 * share / seeds / episodes, 1))
     return parts

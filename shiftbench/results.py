@@ -264,6 +264,13 @@ def _fill_severities(rows: pd.DataFrame) -> None:
             f"{first['_file']}, row {first['_row']}: no severity for level "
             f"'{shown(first['level'])}': add a severity column or use {', '.join(LEVELS)}"
         )
+    wrong = (rows["severity"] > 1.0) | ((rows["level"] == CLEAN) & (rows["severity"] != 0.0))
+    if wrong.any() or (wrong := rows["severity"] < 0.0).any():
+        first = rows[wrong].iloc[0]
+        raise ShiftBenchError(
+            f"{first['_file']}, row {first['_row']}: severity {first['severity']:g} of level "
+            f"'{shown(first['level'])}': severities lie in 0..1, that of clean episodes is 0"
+        )
 
 
 def _fill_scores(
@@ -287,6 +294,16 @@ def _fill_scores(
                 f"{first['_file']}, row {first['_row']}: no score, and no task file with the "
                 f"anchors of '{shown(name)}'{version}: add a score column, the task (--tasks-dir) "
                 "or --anchors"
+            )
+        told = (rows["task"] == name) & ~lacking
+        wanted = scale.score(rows.loc[told, "return"])
+        off = ~np.isclose(rows.loc[told, "score"], wanted, rtol=1e-3, atol=0.1)
+        if off.any():
+            first = rows[told][off].iloc[0]
+            raise ShiftBenchError(
+                f"{first['_file']}, row {first['_row']}: score {first['score']:g}, where the "
+                f"anchors of '{shown(name)}' give {wanted[off].iloc[0]:.4g}, by which other rows "
+                "get theirs: give all rows a score, or none"
             )
         rows.loc[where, "score"] = scale.score(rows.loc[where, "return"])
 

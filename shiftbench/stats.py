@@ -40,8 +40,26 @@ def run_scores(group: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([task.mean(axis=1) for task in group])
 
 
+def weights_of(runs: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Return how much each run counts, so that every task counts the same, however many seeds.
+
+    Args:
+        runs: scores of the runs, one float (..., seeds) a task.
+
+    Returns:
+        float (runs,) with the sum 1, None where all tasks have as many.
+    """
+    counts = [task.shape[-1] for task in runs]
+    if len(set(counts)) == 1:
+        return None
+    return np.concatenate([np.full(n, 1.0 / (n * len(counts))) for n in counts])
+
+
 def iqm_of(runs: Sequence[np.ndarray]) -> np.ndarray:
     """Return the IQM over tasks × seeds.
+
+    Where tasks differ in their numbers of seeds, a quarter of the weight is cut at either end, not
+    of the runs: see `weights_of`.
 
     Args:
         runs: scores of the runs, one float (..., seeds) a task.
@@ -49,12 +67,30 @@ def iqm_of(runs: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         float (...).
     """
-    return iqm(np.concatenate(runs, axis=-1))
+    values, weights = np.concatenate(runs, axis=-1), weights_of(runs)
+    if weights is None:
+        return iqm(values)
+    places = values.argsort(axis=-1)
+    inside = np.diff(weights[places].cumsum(axis=-1).clip(0.25, 0.75), axis=-1, prepend=0.25)
+    return 2.0 * (np.take_along_axis(values, places, axis=-1) * inside).sum(axis=-1)
+
+
+def uncut(runs: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Return the lowest and the highest run that the IQM does not cut; runs float (seeds,)."""
+    values, weights = np.concatenate(runs), weights_of(runs)
+    places = values.argsort()
+    if weights is None:
+        cut = int(0.25 * len(values))
+        first, last = cut, len(values) - 1 - cut
+    else:
+        upto = weights[places].cumsum()
+        first, last = (np.searchsorted(upto, share + 1e-9) for share in (0.25, 0.75 - 2e-9))
+    return float(values[places[first]]), float(values[places[last]])
 
 
 def mean_of(runs: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the mean over tasks × seeds; shapes as in `iqm_of`."""
-    return np.concatenate(runs, axis=-1).mean(axis=-1)
+    """Return the mean over the tasks of the means of their runs; shapes as in `iqm_of`."""
+    return np.mean([task.mean(axis=-1) for task in runs], axis=0)
 
 
 def median_of(runs: Sequence[np.ndarray]) -> np.ndarray:
@@ -67,12 +103,12 @@ def optimality_gap_of(runs: Sequence[np.ndarray], target: float = 100.0) -> np.n
 
     As Agarwal et al. 2021 (arXiv 2108.13264) define it; shapes as in `iqm_of`.
     """
-    return np.maximum(target - np.concatenate(runs, axis=-1), 0.0).mean(axis=-1)
+    return mean_of([np.maximum(target - task, 0.0) for task in runs])
 
 
 def score(group: Sequence[np.ndarray]) -> float:
     """Return the IQM over tasks × seeds of the runs' mean scores."""
-    return float(iqm(run_scores(group)))
+    return float(iqm_of([task.mean(axis=1) for task in group]))
 
 
 def retention(shifted: float, clean: float) -> float:
@@ -91,8 +127,6 @@ def robustness(level_scores: dict[str, float], levels: Sequence[str]) -> float:
 
 #: Deals of runs to two agents up to which a permutation test takes all of them, else so many drawn.
 DEALS = 10_000
-#: From this p on nothing is called better.
-SIGNIFICANT = 0.05
 
 
 def probability_of_improvement(
@@ -184,11 +218,16 @@ def _deals(counts: tuple[tuple[int, int], ...], seed: int) -> tuple[list[np.ndar
     return [np.array([deal[task] for deal in deals]) for task in range(len(counts))], True
 
 
-def verdict(difference: float, p: float) -> str:
-    """Return what the data say of a difference: better, worse or not separable."""
-    if not p <= SIGNIFICANT:
-        return "not separable"
-    return "better" if difference > 0.0 else "worse"
+def holm_p(p: np.ndarray) -> np.ndarray:
+    """Return p-values corrected for being so many: at most a rate where `holm` rejects at it.
+
+    Args:
+        p: float (m,).
+    """
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty(len(p))
+    corrected[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
+    return corrected
 
 
 # -- the difference of two sides ------------------------------------------------------------------
@@ -209,6 +248,13 @@ class Sides(NamedTuple):
     same_episodes: bool
 
 
+#: Shares of a number that are rounding: differences this small are none.
+ROUNDING = 1e-9
+#: Student's t above which nothing is said of what could be found: of so little freedom, it could
+#: be anything.
+LARGEST_T = 1e3
+
+
 class Estimate(NamedTuple):
     """A mean, its standard error and the degrees of freedom of that; all in points of score."""
 
@@ -222,16 +268,28 @@ class Estimate(NamedTuple):
 
         return self.value - float(stdtrit(self.freedom, 1.0 - level)) * self.error
 
+    @property
+    def even(self) -> bool:
+        """Whether there is no spread at all to judge the mean by, but for rounding."""
+        return self.error <= ROUNDING * (1.0 + abs(self.value))
+
     def above(self, limit: float) -> float:
-        """Return the p-value of the one-sided t test that the mean is at most ``limit``."""
+        """Return the p-value of the one-sided t test that the mean is at most ``limit``.
+
+        Values that do not differ at all leave no t test; that all of n lie above what at least half
+        of them should lie below has a chance of 2⁻ⁿ, as in the sign test.
+        """
         from scipy.special import stdtr
 
-        if self.error == 0.0:
-            return 0.0 if self.value > limit else 1.0
+        slack = ROUNDING * (1.0 + abs(limit))
+        if self.even:
+            return 0.5 ** (self.freedom + 1.0) if self.value > limit + slack else 1.0
         return float(stdtr(self.freedom, (limit - self.value) / self.error))
 
     def detectable(self, level: float, power: float) -> float:
         """Return by how much the true mean must exceed a limit to be found above it.
+
+        Infinite where freedom is too little to say: see `LARGEST_T`.
 
         Args:
             level: error rate of the one-sided t test.
@@ -240,6 +298,8 @@ class Estimate(NamedTuple):
         from scipy.special import nctdtrinc, stdtrit
 
         threshold = stdtrit(self.freedom, 1.0 - level)
+        if threshold > LARGEST_T:
+            return math.inf
         return float(nctdtrinc(self.freedom, 1.0 - power, threshold)) * self.error
 
 
@@ -254,29 +314,39 @@ def drop(tasks: Sequence[Sides]) -> Estimate:
     the paired differences, else the sum over both sides. The degrees of freedom are Satterthwaite's
     (1946) over all S and E of all tasks.
 
-    With one seed anywhere there is no S: the estimate then speaks of these checkpoints alone, on
-    further episodes.
+    A task with one seed has no S: that of the others stands in for it, as their mean. With one seed
+    on every task there is none; the estimate then speaks of these checkpoints alone, on further
+    episodes.
     """
-    trained = not one_seed(tasks)
-    parts = [_parts(sides, trained) for sides in tasks]
-    seeds, episodes = (
-        [part for own in parts for part in own[kind]] for kind in ("seeds", "episodes")
-    )
-    both = sum(_left_over(sides) for sides in tasks) if trained else 0.0
+    parts = [_parts(sides) for sides in tasks]
+    seeds, episodes = ([own[kind] for own in parts] for kind in ("seeds", "episodes"))
+    known = sum(1 for own in seeds if own)
+    scale = len(tasks) / known if known else 0.0
+    seeds = [(scale * v, freedom) for own in seeds for v, freedom in own]
+    episodes = [part for own in episodes for part in own]
+    both = sum(_left_over(sides) for sides in tasks if not _one_seed(sides))
     of_seeds, of_episodes = (sum(v for v, _ in kind) for kind in (seeds, episodes))
     variance = max(of_seeds, of_episodes, of_seeds + of_episodes - both)
     shares = sum(v**2 / freedom for v, freedom in seeds + episodes)
-    freedom = variance**2 / shares if shares > 0.0 else sum(f for _, f in seeds + episodes)
+    # What both explain can leave less than either has by itself, and so little says nothing.
+    least = min(f for _, f in seeds + episodes)
+    freedom = sum(f for _, f in seeds + episodes)
+    if shares > 0.0:
+        freedom = max(variance**2 / shares, least)
     value = np.mean([sides.baseline.mean() - sides.candidate.mean() for sides in tasks])
     return Estimate(float(value), float(np.sqrt(variance)) / len(tasks), float(freedom))
 
 
 def one_seed(tasks: Sequence[Sides]) -> bool:
-    """Whether a side has one seed on a task, so that nothing is known of how seeds differ."""
-    return min(len(side) for sides in tasks for side in sides[:2]) == 1
+    """Whether a side has one seed on every task, so that nothing is known of how seeds differ."""
+    return all(_one_seed(sides) for sides in tasks)
 
 
-def _parts(sides: Sides, trained: bool) -> dict[str, list[tuple[float, int]]]:
+def _one_seed(sides: Sides) -> bool:
+    return min(len(sides.baseline), len(sides.candidate)) == 1
+
+
+def _parts(sides: Sides) -> dict[str, list[tuple[float, int]]]:
     """Return the variances of the mean difference, each with its degrees of freedom."""
 
     def of_means(axis: int, paired: bool) -> list[tuple[float, int]]:
@@ -285,7 +355,7 @@ def _parts(sides: Sides, trained: bool) -> dict[str, list[tuple[float, int]]]:
         return [(float(m.var(ddof=1)) / len(m), len(m) - 1) for m in means]
 
     return {
-        "seeds": of_means(1, sides.same_seeds) if trained else [],
+        "seeds": [] if _one_seed(sides) else of_means(1, sides.same_seeds),
         "episodes": of_means(0, sides.same_episodes),
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from shiftbench import results, specs, stats
+from shiftbench.report import pairs
 
 FILE = Path(
     os.environ.get("SHIFTBENCH_JONES2025")
@@ -55,4 +56,4 @@ def test_three_seeds_cannot_separate_even_runs_wholly_apart(runs):
     assert stats.probability_of_improvement(ours, theirs) == 1.0
     p = stats.permutation_p(ours, theirs)
     assert p == pytest.approx(stats.smallest_p([(3, 3)])) == pytest.approx(0.1)
-    assert stats.verdict(3.459, p) == "not separable"
+    assert pairs.verdict(3.459, p) == "not separable"

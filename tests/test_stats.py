@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 
 from shiftbench import stats
+from shiftbench.report import pairs
 
 # Two tasks; the first with two seeds of three episodes, the second with two seeds of two.
 GROUP = [
@@ -71,6 +72,26 @@ def test_aggregates_by_hand():
         assert statistic(many).tolist() == [statistic(RUNS), statistic(RUNS) + 1.0]
 
 
+def test_tasks_count_the_same_whatever_their_seeds():
+    """B is 5 better on either task, and has more seeds on the harder one (Simpson's paradox)."""
+    a = [np.full(6, 90.0), np.full(3, 10.0)]
+    b = [np.full(3, 95.0), np.full(6, 15.0)]
+    assert stats.mean_of(b) - stats.mean_of(a) == 5.0
+    assert stats.iqm_of(b) - stats.iqm_of(a) == pytest.approx(5.0)
+    assert stats.optimality_gap_of(a) == 50.0
+    rng = np.random.default_rng(0)
+    a, b = ([task + rng.normal(size=task.shape) for task in side] for side in (a, b))
+    assert stats.mean_of(b) > stats.mean_of(a)
+    assert stats.permutation_p(a, b) < 0.01
+    assert stats.probability_of_improvement(b, a) == 1.0
+    # A task's runs repeated until all have as many say the same, where whole runs are cut.
+    few = [np.array([1.0, 7.0]), np.array([2.0, 9.0, 4.0, 30.0])]
+    assert stats.iqm_of(few) == pytest.approx(stats.iqm_of([few[0].repeat(2), few[1]]))
+    assert stats.uncut(few) == stats.uncut([few[0].repeat(2), few[1]]) == (2.0, 7.0)
+    many = [np.stack([task, task + 1.0]) for task in few]
+    assert stats.iqm_of(many) == pytest.approx(stats.iqm_of(few) + np.array([0.0, 1.0]))
+
+
 def test_probability_of_improvement_by_hand():
     ours, theirs = [np.array([1.0, 3.0]), np.array([5.0])], [np.array([2.0, 3.0]), np.array([4.0])]
     # (0 + 0 + 1 + ½) / 4 on the first task, 1 on the second
@@ -132,7 +153,7 @@ def test_permutation_of_many_runs_is_drawn():
 def test_equal_runs_are_not_separable():
     same = [np.full(5, 7.0)]
     assert stats.permutation_p(same, same) == 1.0
-    assert stats.verdict(0.0, 1.0) == "not separable"
+    assert pairs.verdict(0.0, 1.0) == "not separable"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +162,7 @@ def test_equal_runs_are_not_separable():
      (3.0, float("nan"), "not separable")],
 )  # fmt: skip
 def test_verdicts(difference, p, expected):
-    assert stats.verdict(difference, p) == expected
+    assert pairs.verdict(difference, p) == expected
 
 
 # -- the difference of two sides ------------------------------------------------------------------
@@ -210,7 +231,8 @@ def test_sides_that_are_equal_do_not_differ():
     found = stats.drop([stats.Sides(same, same, True, True)])
     assert found[:2] == (0.0, 0.0)
     assert found.lower(0.001) == 0.0
-    assert (found.above(0.0), found.above(-1.0)) == (1.0, 0.0)
+    # As many as the freedom says and one, all above: 2 of the seeds, 9 of the episodes.
+    assert (found.above(0.0), found.above(-1.0)) == (1.0, 0.5**12)
 
 
 def test_what_could_have_been_found():
@@ -218,6 +240,15 @@ def test_what_could_have_been_found():
     excess = estimate.detectable(0.01, 0.8)
     threshold = scipy.stats.t.ppf(0.99, 7.0)
     assert scipy.stats.nct.sf(threshold, 7.0, excess / 2.0) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_what_could_be_found_with_hardly_any_freedom_is_not_said():
+    one = np.zeros((2, 2))
+    one[0, 0] = 4.0
+    found = stats.drop([stats.Sides(one, np.zeros((2, 2)), True, True)])
+    assert found.freedom >= 1.0
+    assert found.detectable(0.05 / 74, 0.8) < math.inf
+    assert found.detectable(1e-5, 0.8) == math.inf
 
 
 def test_holm_by_hand():

@@ -160,13 +160,14 @@ def _groups(indices: Sequence[int], key: Callable[[int], str]) -> list[list[int]
 def _ungraded(
     cells: Sequence[Cell], group: Sequence[int], measure: str
 ) -> Iterator[tuple[int, str]]:
-    """Yield the cells of a family that are no further away than the level before."""
+    """Yield the cells of a family that are no further away than every level before."""
     before, name = 0.0, "the clean frame"
     for i in sorted(group, key=lambda i: cells[i].severity):
         distance = getattr(cells[i], measure)
         if not distance > before:
             yield i, f"{MEASURES[measure]} {distance:.3f} is not above {name} ({before:.3f})"
-        before, name = distance, cells[i].level
+        else:
+            before, name = distance, cells[i].level
 
 
 def _incomparable(

@@ -120,7 +120,7 @@ def _cells(line: Line) -> list[str]:
 
 
 def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:z.1f}"
+    return f"{value:z.1f}" if math.isfinite(value) else "–"
 
 
 def _plain(words: str) -> str:

@@ -111,9 +111,14 @@ def judge(
     found = [one if one is not None and math.isfinite(sum(one)) else None for one in found]
     p = np.array([1.0 if one is None else one.above(max_drop) for one in found])
     rejected, levels = stats.holm(p, rate)
+    # What differs by one and the same amount in few episodes is neither shown nor refuted.
+    unclear = [
+        one is not None and one.even and chance < 1.0 and not sure
+        for one, chance, sure in zip(found, p, rejected, strict=True)
+    ]
     lines = [
         _line(*parts, max_drop, rate / len(comparisons))
-        for parts in zip(comparisons, found, p, rejected, levels, strict=True)
+        for parts in zip(comparisons, found, p, rejected, levels, unclear, strict=True)
     ]
     verdicts = {line.verdict for line in lines}
     worst = next(name for name in ("regression", "incomplete", "pass") if name in verdicts)
@@ -122,11 +127,17 @@ def judge(
 
 def _line(
     comparison: Comparison, found: stats.Estimate | None, p: float, rejected: bool, level: float,
-    max_drop: float, first: float,
+    unclear: bool, max_drop: float, first: float,
 ) -> Line:  # fmt: skip
     named = (comparison.agent, comparison.family, comparison.level, comparison.tasks)
     if found is None:
         missing = comparison.missing or ["the scores are too large to compare"]
+        return Line(*named, "incomplete", missing=tuple(missing))
+    if unclear:
+        missing = [
+            f"every episode is worse by the same {found.value:.1f} points, and there are too few "
+            "to tell that from chance"
+        ]
         return Line(*named, "incomplete", missing=tuple(missing))
     sides = comparison.sides
     pairs = {
@@ -170,8 +181,17 @@ def _remarks(lines: Sequence[Line]) -> list[str]:
             "one training seed: the verdict speaks of these checkpoints alone, on further "
             "episodes, not of the way they were trained"
         )
-    if judged:
-        worst = max(judged, key=lambda line: line.detectable)
+    if any(line.seeds == 1 and not line.checkpoints_alone for line in judged):
+        found.append(
+            "one training seed on some task: how far seeds differ there is taken from the others"
+        )
+    told = [line for line in judged if math.isfinite(line.detectable)]
+    if len(told) < len(judged):
+        found.append(
+            "some comparisons have too few seeds and episodes to say what would have been caught"
+        )
+    if told:
+        worst = max(told, key=lambda line: line.detectable)
         found.append(
             f"a true drop of {worst.detectable:.1f} would have been caught in {POWER:.0%} of such "
             f"comparisons, a smaller one less often (tasks × seeds × episodes of {worst.agent} at "

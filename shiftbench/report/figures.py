@@ -71,7 +71,7 @@ def retention(families: pd.DataFrame, agents: Sequence[str], level: str) -> Figu
         names,
         (0.0, 100.0),
         "cividis",
-        f"retention at {level}: % of the clean score (–: clean under 10)",
+        f"retention at {level}: % of the clean score (–: clean under 10, or missing)",
         "{:z.0f}",
     )
 

@@ -73,7 +73,8 @@ def verdicts(pairs: pd.DataFrame) -> Table:
     lines = [
         [
             pair.agent, pair.other, pair.level, f"{pair.difference:+.1f}",
-            f"{pair.improvement:.2f}", f"{pair.p:.2g} (smallest {pair.smallest_p:.2g})",
+            f"{pair.improvement:.2f}",
+            f"{pair.p:.2g}, corrected {pair.p_holm:.2g} (smallest {pair.smallest_p:.2g})",
             pair.verdict,
         ]
         for pair in pairs[pairs["level"] == pairs["level"].tail(1).squeeze()].itertuples()

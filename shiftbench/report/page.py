@@ -42,7 +42,8 @@ PLOTS = {
     "profiles": (
         "Performance profiles",
         "The share of runs that score more than τ. A curve above and to the right of another is "
-        "better throughout; bands, where agents are few, are 95 % intervals.",
+        "better throughout; bands, where agents are few, hold 95 % of bootstrap draws, which with "
+        "few seeds is narrower than a 95 % interval.",
     ),
     "improvement": (
         "Who beats whom",

@@ -122,7 +122,7 @@ class Every:
             counts = {name: len(seeds[name]) for name in sorted(seeds)}
             most = max(counts.values())
             uneven += [
-                f"{agent}: {name} has {count} of {most} training seeds, so it weighs less"
+                f"{agent}: {name} has {count} of {most} training seeds, each of which weighs more"
                 for name, count in counts.items()
                 if count < most
             ]
@@ -218,5 +218,5 @@ def group_of(runs: Runs) -> list[np.ndarray]:
 
 
 def order(table: pd.DataFrame) -> list[str]:
-    """Return the levels of a table with ``level`` and ``severity``, by severity."""
-    return list(table.sort_values("severity", kind="stable")["level"].unique())
+    """Return the levels of a table with ``level`` and ``severity``, by severity, then by name."""
+    return list(table.sort_values(["severity", "level"], kind="stable")["level"].unique())

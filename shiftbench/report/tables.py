@@ -101,19 +101,10 @@ def _board(
 
 
 def _ranks(comparable: pd.DataFrame) -> dict[str, int]:
-    """Return the rank of each agent, from the best on.
-
-    An agent shares the rank of the first agent of the current rank whose interval its own overlaps;
-    the next begins a rank, numbered by its place.
-    """
-    ranks: dict[str, int] = {}
-    floor = np.inf
-    best_first = comparable.sort_values("overall", ascending=False, kind="stable")
-    for place, (agent, line) in enumerate(best_first.iterrows(), 1):
-        if line["overall_high"] < floor or place == 1:
-            floor, rank = line["overall_low"], place
-        ranks[agent] = rank
-    return ranks
+    """Return the rank of each agent: one more than there are whose interval lies above its own."""
+    lows, highs = comparable["overall_low"].to_numpy(), comparable["overall_high"].to_numpy()
+    above = (lows[None, :] > highs[:, None]).sum(axis=1)
+    return {agent: 1 + int(count) for agent, count in zip(comparable.index, above, strict=True)}
 
 
 def _agent_lines(

@@ -8,14 +8,14 @@ import junitparser
 import numpy as np
 import pytest
 
-from shiftbench import check, results
+from shiftbench import check, results, stats
 from shiftbench.check import cells, output
 from shiftbench.errors import ShiftBenchError
 
 CLEAN, SEVERE = ("none", "none"), ("texture", "severe")
 
 
-def rows(scores=50.0, *, agent="a", tasks=("x",), seeds=(0,), episodes=range(4),
+def rows(scores=50.0, *, agent="a", tasks=("x",), seeds=(0,), episodes=range(10),
          shifts=(CLEAN,), seed=None, spread=1.0, **more):  # fmt: skip
     """Return rows whose scores are ``scores`` ± ``spread``, or with noise from ``seed``."""
     rng = np.random.default_rng(seed)
@@ -138,7 +138,7 @@ def test_tasks_weigh_the_same_or_stand_alone(verdict):
     base = rows(50.0, tasks=("x",)) + rows(50.0, tasks=("y",), episodes=range(20))
     worse = rows(30.0, tasks=("x",)) + rows(50.0, tasks=("y",), episodes=range(20))
     line = only(verdict(base, worse))
-    assert (line.tasks, line.drop, line.episodes) == (("x", "y"), 10.0, 4)
+    assert (line.tasks, line.drop, line.episodes) == (("x", "y"), 10.0, 10)
     found = verdict(base, worse, per_task=True)
     assert [(one.tasks, one.verdict) for one in found.lines] == [
         (("x",), "regression"), (("y",), "pass"),
@@ -155,9 +155,62 @@ def test_every_shift_is_a_comparison_of_its_own(verdict):
     assert found.exit_code == 1
 
 
+def test_few_episodes_that_do_not_spread_are_no_evidence(verdict):
+    """Two failures after two successes are no drop of 100 points for sure."""
+    for count, word in ((2, "incomplete"), (4, "incomplete"), (5, "regression")):
+        short = {"episodes": range(count), "spread": 0.0}
+        found = verdict(rows(100.0, **short), rows(0.0, **short))
+        assert found.verdict == word
+    assert (
+        "worse by the same 100.0 points"
+        in output.missing(verdict(rows(100.0, episodes=range(2)), rows(0.0, episodes=range(2))))[0]
+    )
+    # A rounding error is no drop, whatever is tolerated.
+    near = rows(0.1 + 0.2, spread=0.0), rows(0.3, spread=0.0)
+    assert verdict(*near, max_drop=0.0).verdict == "pass"
+
+
+def test_one_episode_that_differs_of_very_few_is_judged_at_once(verdict):
+    """Freedom of less than one had the threshold of t beyond what can be inverted."""
+    few = {"seeds": (0, 1), "episodes": range(2)}
+    shifts = tuple((f"f{i}", "mild") for i in range(30))
+    base = rows(50.0, shifts=shifts, **few)
+    less = [{**row, "score": row["score"] - 4.0 * (i == 0)} for i, row in enumerate(base)]
+    found = verdict(base, less)
+    assert found.verdict == "pass"
+    assert json.loads(output.to_json(found))
+
+
+def test_a_task_with_one_seed_takes_how_seeds_differ_from_the_others(verdict):
+    base, worse = [], []
+    for task, seeds in (("x", range(5)), ("y", range(5)), ("z", (0,))):
+        for seed in seeds:
+            apart = {"tasks": (task,), "seeds": (seed,)}
+            base += rows(50.0, **apart)
+            worse += rows(42.0 + 20.0 * (seed % 2), **apart)
+    found = verdict(base, worse)
+    line = only(found)
+    assert not line.checkpoints_alone
+    # Both known tasks show a deviation of 10.95 over five seeds, in differences; three times that.
+    assert stats.drop([stats.Sides(*s, True, True) for s in sides(base, worse)]).error == (
+        pytest.approx(np.sqrt(3 * 120.0 / 5) / 3)
+    )
+    assert any("taken from the others" in note for note in found.notes)
+
+
+def sides(*lists):
+    """Return the scores of each task, float (seeds, episodes), for each list of rows."""
+    by = [{}, {}]
+    for own, found in zip(lists, by, strict=True):
+        for row in own:
+            found.setdefault(row["task"], {}).setdefault(row["train_seed"], []).append(row["score"])
+    return [[np.array(list(found[task].values())) for found in by] for task in by[0]]
+
+
 def test_more_questions_ask_for_more_evidence(verdict):
     """A drop that is shown alone is not shown among twenty comparisons: Holm's correction."""
-    base, worse = rows(50.0, spread=0.0), rows(42.0, spread=1.5)  # t = 3.5, 3 degrees of freedom
+    four = {"episodes": range(4)}  # t = 3.5, 3 degrees of freedom
+    base, worse = rows(50.0, spread=0.0, **four), rows(42.0, spread=1.5, **four)
     assert verdict(base, worse).verdict == "regression"
     crowd = [row for i in range(19) for row in rows(agent=f"b{i}", seed=i + 10)]
     same = [{**row, "score": row["score"] + row["episode"] % 3 - 1} for row in crowd]

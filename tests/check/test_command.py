@@ -78,7 +78,8 @@ def test_options_reach_the_judgement(gate, tmp_path):
     assert gate(worse, "--max-drop", "20").code == 0
     assert gate(worse, "--min-seeds", "2").code == 3
     assert gate(worse, "--confidence", "0.99", "--json").out.count('"confidence": 0.99') == 1
-    assert gate(worse, "--episodes", "2", "--seed", "0", "--level", "none").code == 1
+    assert gate(worse, "--episodes", "5", "--seed", "0", "--level", "none").code == 1
+    assert gate(worse, "--episodes", "4", "--seed", "0", "--level", "none").code == 3
     other = write(tmp_path / "other.csv", 40.0, agent="new")
     assert gate(other).code == 3
     assert gate(other, "--baseline-agent", "mine", "--candidate-agent", "new").code == 1

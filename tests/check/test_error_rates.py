@@ -49,7 +49,7 @@ def test_agents_trained_anew_and_several_questions(gate, noise):
 
 def test_the_simulation_finds_a_gate_that_errs(gate, noise, monkeypatch):
     """Without the spread of seeds, agents trained anew set off false alarms."""
-    monkeypatch.setattr(stats, "one_seed", lambda tasks: True)
+    monkeypatch.setattr(stats, "_one_seed", lambda sides: True)
     found = gate.measure(gate.Design(1, spread=5.0), noise, TRIALS, seed=3)
     assert found["at_tolerance"] > 0.1
     assert gate.failures([found], TRIALS)

@@ -164,8 +164,8 @@ def spread(agent, centre, half):
     ]
 
 
-def test_agents_share_the_rank_of_the_first_whose_interval_they_overlap(tmp_path):
-    # 90 and 86 overlap; 82 overlaps 86 but not 90, so it begins a rank, numbered by its place.
+def test_ranks_count_those_whose_interval_lies_above(tmp_path):
+    # 90 and 86 overlap; 82 overlaps 86 but not 90.
     centres = {"a": 90.0, "b": 86.0, "c": 82.0, "d": 40.0}
     rows = [line for agent, centre in centres.items() for line in spread(agent, centre, 2.0)]
     rows += [one("e", "x", 0, "none", "none", 0, 99.0)]
@@ -174,7 +174,7 @@ def test_agents_share_the_rank_of_the_first_whose_interval_they_overlap(tmp_path
     assert first.loc["a", "overall_low"] < first.loc["b", "overall_high"]
     assert first.loc["b", "overall_low"] < first.loc["c", "overall_high"]
     assert first.loc["c", "overall_high"] < first.loc["a", "overall_low"]
-    assert first["rank"].fillna(0).to_dict() == {"a": 1, "b": 1, "c": 3, "d": 4, "e": 0}
+    assert first["rank"].fillna(0).to_dict() == {"a": 1, "b": 1, "c": 2, "d": 4, "e": 0}
     assert board["rank"].dtype == "Int64"
 
 
@@ -226,6 +226,33 @@ def test_comparisons_by_hand(tmp_path):
     table = pairs.compare(Every(few).complete(), ["a", "b"], ["none", "severe"])
     assert table["verdict"].tolist() == ["not separable"] * 2
     assert "a and b: so few training seeds cannot give a p under 0.1" in pairs.remarks(table)[0]
+
+
+def test_verdicts_are_corrected_for_the_pairs_of_a_level(tmp_path):
+    centres = {"a": 90.0, "b": 50.0, "c": 49.9}
+    rows = [line for agent, at in centres.items() for line in spread(agent, at, 2.0)]
+    table = pairs.compare(Every(read(tmp_path, rows)).complete(), ["a", "b", "c"], ["none"])
+    assert table["p"].tolist()[:2] == [pytest.approx(2 / 70)] * 2
+    # Three times the smallest, twice the next: alone each would be called better.
+    assert table["p_holm"].tolist()[:2] == [pytest.approx(6 / 70)] * 2
+    assert table["verdict"].tolist() == ["not separable"] * 3
+
+
+def test_who_is_better_on_every_task_is_better(tmp_path):
+    """With more seeds on the easy task the worse agent would have the higher mean of its runs."""
+    rows = []
+    for agent, better, easy, hard in (("a", 0.0, 6, 3), ("b", 5.0, 3, 6)):
+        for task, at, seeds in (("easy", 90.0, easy), ("hard", 10.0, hard)):
+            for seed, episode in itertools.product(range(seeds), range(4)):
+                score = at + better + 0.1 * seed + 0.3 * episode
+                rows.append(one(agent, task, seed, "none", "none", episode, score))
+    every = Every(read(tmp_path, rows))
+    board, _ = tables.leaderboard(every)
+    assert board["agent"].tolist() == ["b", "a"]
+    assert board["rank"].tolist() == [1, 2]
+    line = pairs.compare(every.complete(), ["b", "a"], ["none"]).iloc[0]
+    assert line["difference"] == pytest.approx(5.0, abs=0.2)
+    assert (line["improvement"], line["verdict"]) == (1.0, "better")
 
 
 def test_letters_that_the_font_lacks_are_no_warning(tmp_path, recwarn):
@@ -282,9 +309,10 @@ def test_what_is_missing_is_named_and_not_counted(tmp_path, gone, message):
     board, missing = tables.leaderboard(Every(read(tmp_path, rows)))
     assert missing == [message]
     severe = entry(board, "good", "severe")
-    # Without x, seed 0: runs 20, 60, 100, of which no whole value is a quarter.
-    assert severe["score"] == pytest.approx(60 / 4)
-    assert severe["clean_score"] == pytest.approx(60.0)  # of the same runs
+    # Without x, seed 0, the run of 20 counts as much as those of 60 and 100 together: of the middle
+    # half of the weight it and the one of 60 have a half each.
+    assert severe["score"] == pytest.approx(40 / 4)
+    assert severe["clean_score"] == pytest.approx(40.0)  # of the same runs
     assert severe["episodes"] == 6
     assert entry(board, "good", "none")["score"] == pytest.approx(40.0)
 
@@ -321,7 +349,7 @@ def test_fewer_seeds_on_one_task_are_named(tmp_path):
         if r["agent"] == "good" or (r["task"], r["train_seed"]) != ("y", 1)
     ]  # fmt: skip
     _, missing = tables.leaderboard(Every(read(tmp_path, rows)))
-    assert missing == ["weak: y has 1 of 2 training seeds, so it weighs less"]
+    assert missing == ["weak: y has 1 of 2 training seeds, each of which weighs more"]
 
 
 def test_nothing_complete_is_an_error_and_writes_nothing(tmp_path):
