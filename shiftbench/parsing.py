@@ -176,8 +176,7 @@ def _checked(values: pd.Series, column: Column, path: Path, rows: np.ndarray) ->
         return _typed(values, column)
     is_text = values.dtype != "float64"
     floats = pd.to_numeric(values, errors="coerce") if is_text else values
-    # pandas takes these words for 1 and 0.
-    floats = floats.astype(float).mask(values.astype(str).str.lower().isin(("true", "false")))
+    floats = floats.astype(float)
     known = floats.notna().to_numpy()
     bad = ~known if is_text or column.required else np.zeros(len(rows), bool)
     whole = column.kind == "int"

@@ -297,7 +297,7 @@ def _fill_scores(
             )
         told = (rows["task"] == name) & ~lacking
         wanted = scale.score(rows.loc[told, "return"])
-        off = ~np.isclose(rows.loc[told, "score"], wanted, rtol=1e-3, atol=0.1)
+        off = (rows.loc[told, "score"] - wanted).abs() > 0.1 + 1e-3 * wanted.abs()
         if off.any():
             first = rows[told][off].iloc[0]
             raise ShiftBenchError(

@@ -108,6 +108,12 @@ def test_column_order_extra_columns_and_a_mark_of_spreadsheets_do_not_matter(tmp
     assert "extra" not in read
 
 
+def with_column(name, *values):
+    """Return a file with a row for each value of another column."""
+    rows = [ROW.replace(",0,0,", f",0,{i},").strip() + f",{v}\n" for i, v in enumerate(values)]
+    return SHORT.replace("\n", f",{name}\n") + "".join(rows)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -116,6 +122,15 @@ def test_column_order_extra_columns_and_a_mark_of_spreadsheets_do_not_matter(tmp
         ("agent,task,episode\nmine,x,0\n", "missing columns family, level, train_seed, return"),
         (SHORT + ROW + ROW.replace("500.0", "many"), "row 3: 'return' is 'many', not a finite"),
         (SHORT + ROW.replace("500.0", "nan"), "row 2: 'return' is 'nan', not a finite number"),
+        (with_column("severity", "1.5"), "row 2: severity 1.5 of level 'none': severities lie in"),
+        (
+            with_column("severity", "0.5"),
+            "row 2: severity 0.5 of.*clean episodes is 0",
+        ),
+        (
+            with_column("score", "99", ""),
+            "row 2: score 99, where the anchors.*a score, or none",
+        ),
         (SHORT + ROW.replace("500.0", "-inf"), "row 2: 'return' is '-inf', not a finite number"),
         (SHORT + ROW.replace("500.0", ""), "row 2: 'return' is empty"),
         (SHORT + ROW.replace(",0,0,", ",0,1.5,"), "row 2: 'episode' is '1.5', not a whole number"),
@@ -188,7 +203,8 @@ def test_rows_of_different_versions_are_not_comparable(tmp_path, change):
 
 
 def test_rows_without_versions_go_with_any(tmp_path):
-    ours, theirs = write(tmp_path, row()), text(tmp_path, SHORT + ROW, "theirs.csv")
+    ours = write(tmp_path, row(score=31.67))  # as the anchors have it
+    theirs = text(tmp_path, SHORT + ROW, "theirs.csv")
     assert len(results.read_rows([ours, theirs])) == 2
     # but not as a way around the check for duplicates
     same = ROW.replace("mine", "scratch").replace("none,none", "texture,severe")
