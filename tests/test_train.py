@@ -271,13 +271,14 @@ def test_gradients_that_break_stop_it_before_their_checkpoint(go, monkeypatch, t
     """Losses are of the parameters before the step: of an episode's last, none would show it."""
     whole = go("whole", 240)
     go("parts", 80)
-    loss = DreamerModel.replay_value_loss
+    losses = DreamerModel.behaviour_losses
     with monkeypatch.context() as patch:
 
         def steep(model, *args):  # 0 as a number, of an infinite slope
-            return loss(model, *args) + (0.0 * model.critic.mlp.model[0].weight.sum()).sqrt()
+            actor, critic, parts = losses(model, *args)
+            return actor, critic + (0.0 * model.critic.mlp.model[0].weight.sum()).sqrt(), parts
 
-        patch.setattr(DreamerModel, "replay_value_loss", steep)
+        patch.setattr(DreamerModel, "behaviour_losses", steep)
         with pytest.raises(ShiftBenchError, match="gradient_norm is nan .*is the one of step 80$"):
             go("parts", 240)
     equal(whole, go("parts", 240), tmp_path)

@@ -47,7 +47,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     entropy: float = 3e-3
     return_floor: float = 5.0  # of 200: over the horizon, a reward of 1 an environment step
     slow_rate: float = 0.1
-    replay_value_weight: float = 1.0
+    replay_value_weight: float = 0.3  # of published code
     return_rate: float = 0.01  # the paper's
     first_min_std: float = 1.0
     min_std: float = 0.1  # the paper's

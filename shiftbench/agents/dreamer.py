@@ -306,24 +306,22 @@ class DreamerAgent(Agent):
         classes = self._classes(states)
         replay.refresh(index, classes, beliefs)
 
-        def behave() -> tuple[Tensor, dict[str, Tensor]]:
+        def behave() -> dict[str, Tensor]:
             with self._mixed():
-                replayed = model.replay_value_loss(batch, states, beliefs)
-                starts = (part.flatten(0, 1) for part in (classes, beliefs, batch["terminal"]))
-                actor, critic, behaviour = model.behaviour_losses(*starts, draws)
-            (actor + critic + config.replay_value_weight * replayed).backward()
-            return replayed, behaviour
+                actor, critic, behaviour = model.behaviour_losses(batch, classes, beliefs, draws)
+            (actor + critic).backward()
+            return behaviour
 
         # The model's gradients and the behaviour's are of different parameters. Compiled code has
         # its number of threads from when it was compiled, and CUDA does one thing after the other.
         alone = model.compiled or self.replay_device is not None
-        replayed, behaviour = (in_turn if alone else at_once)(loss.backward, behave)
+        behaviour = (in_turn if alone else at_once)(loss.backward, behave)
         # Gradients can be broken where losses are not, and with them all that comes after.
         norm = optimizing.gradient_norm(self.optimizer)
         self.optimizer.step()
         model.update_slow_critic()
         model.narrow(self._updates)
-        parts.update(behaviour, model_loss=loss, replay_value_loss=replayed, gradient_norm=norm)
+        parts.update(behaviour, model_loss=loss, gradient_norm=norm)
         # In one go: each number that is asked for waits for the device.
         values = torch.stack([value.detach().float() for value in parts.values()]).tolist()
         return dict(zip(parts, values, strict=True))

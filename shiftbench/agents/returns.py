@@ -28,6 +28,26 @@ def lambda_returns(reward: Tensor, value: Tensor, discount: Tensor, lmbda: float
     return torch.stack(result[::-1])
 
 
+def replayed_returns(
+    reward: Tensor, value: Tensor, first: Tensor, discount: Tensor, lmbda: float
+) -> Tensor:
+    """Return the λ-returns of the replayed steps 0..T-2, (B, T - 1).
+
+    Args:
+        reward: (B, T), received on entering each step.
+        value: (B, T), what is taken for the return that begins in each step.
+        first: bool (B, T), True for the first step of an episode: none before it leads there.
+        discount: (B, T), discount × whether the episode goes on after each step.
+    """
+    result, following = [], value[:, -1]
+    for t in reversed(range(reward.shape[1] - 1)):
+        mixed = (1.0 - lmbda) * value[:, t + 1] + lmbda * following
+        ahead = reward[:, t + 1] + discount[:, t + 1] * mixed
+        following = torch.where(first[:, t + 1], value[:, t], ahead)
+        result.append(following)
+    return torch.stack(result[::-1], 1)
+
+
 def log_slope(raw: Tensor) -> Tensor:
     """Return log(1 - tanh(raw)²), the logarithm of the slope of the tanh that bounds a mean.
 

@@ -28,7 +28,7 @@ from shiftbench.agents.networks import (
     sample_classes,
     sample_one_hot,
 )
-from shiftbench.agents.returns import lambda_returns, log_slope
+from shiftbench.agents.returns import lambda_returns, log_slope, replayed_returns
 from shiftbench.encoders.base import Encoder
 from shiftbench.encoders.cut import Cut
 
@@ -120,7 +120,7 @@ class DreamerModel(nn.Module):
         torch.compiler.reset()
         on_cuda = self.return_range.device.type == "cuda"
         mode = "reduce-overhead" if on_cuda else "default"
-        for name in ("model_loss", "behaviour_losses", "replay_value_loss"):
+        for name in ("model_loss", "behaviour_losses"):
             # In place of the method, so that whoever calls it needs not know.
             loss = torch.compile(getattr(self, name), mode=mode, fullgraph=True, dynamic=False)
             setattr(self, name, loss)
@@ -312,22 +312,27 @@ class DreamerModel(nn.Module):
         return self._by_class(mlp.model)(ones, beliefs).float()
 
     def behaviour_losses(
-        self, classes: Tensor, beliefs: Tensor, over: Tensor, draws: Draws
+        self, batch: dict[str, Tensor], classes: Tensor, beliefs: Tensor, draws: Draws
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the actor's and the critic's loss and, detached, their parts.
 
         The actor learns by REINFORCE with the critic as its baseline (the paper's equation 6). Its
-        bonus is the entropy of its distribution in nats and `log_slope` of each dimension.
+        bonus is the entropy of its distribution in nats and `log_slope` of each dimension. The
+        critic learns from imagined returns, and from replayed rewards with the imagined returns
+        that begin in each replayed step as their values, as published code has it.
 
         Args:
-            classes: of the replayed states, integers (N, categoricals).
-            beliefs: detached, (N, D).
-            over: bool (N,), True where the episode has ended: nothing is learned from there.
+            batch: as for `model_loss`.
+            classes: of the replayed states, integers (B, T, categoricals).
+            beliefs: detached, (B, T, D).
             draws: of this update.
         """
-        config = self.config
+        config, sequences = self.config, beliefs.shape[:2]
+        first, over = batch["first"], batch["terminal"]
         with torch.no_grad():
-            states, beliefs, actions = self.imagine(classes, beliefs, draws)
+            states, beliefs, actions = self.imagine(
+                classes.flatten(0, 1), beliefs.flatten(0, 1), draws
+            )
         past = states[:-1], beliefs[:-1]
         # Learned from but for the last step's; values need it too, so one pass does for both.
         logits = self._head(self.critic.mlp, states, beliefs)
@@ -336,56 +341,38 @@ class DreamerModel(nn.Module):
             alive = torch.sigmoid(self._head(self.continuation, states, beliefs).squeeze(-1))
             value = self.critic.decode(logits)
             returns = lambda_returns(reward, value, self.discount * alive, config.lmbda)
-            begun = (~over).to(alive.dtype).unsqueeze(0)
+            # From where the episode has ended nothing is learned.
+            begun = (~over).flatten().to(alive.dtype).unsqueeze(0)
             weight = torch.cat([begun, self.discount * alive[1:-1]]).cumprod(0)
             scale = self._return_scale(returns)
             advantage = (returns - value[:-1]) / scale
             slow = self.slow_critic.decode(self._head(self.slow_critic.mlp, *past))
+            following, goes_on = returns[0].unflatten(0, sequences), 1.0 - over.float()
+            target = replayed_returns(
+                batch["reward"], following, first, self.discount * goes_on, config.lmbda
+            )
         raw, std = self.acting.actor_outputs(self._head(self.acting.actor, *past))
         policy = Normal(raw.tanh(), std, validate_args=False)
         bonus = (policy.entropy() + log_slope(raw)).sum(-1)
         likelihood = policy.log_prob(actions).sum(-1)
         actor = -(weight * (advantage * likelihood + config.entropy * bonus)).mean()
         logits = logits[:-1]
-        error = self.critic.loss(logits, returns) + self.critic.loss(logits, slow)
-        critic = (weight * error).mean()
+        near = self.critic.loss(logits, slow)
+        imagined = (weight * (self.critic.loss(logits, returns) + near)).mean()
+        # Of the imagined steps the first are the replayed ones.
+        real = self.critic.loss(logits[0].unflatten(0, sequences)[:, :-1], target)
+        real = real + near[0].unflatten(0, sequences)[:, :-1]
+        replayed = ((~first[:, 1:]) * real).mean()
         parts = {
             "actor_loss": actor,
-            "critic_loss": critic,
+            "critic_loss": imagined,
+            "replay_value_loss": replayed,
             "actor_bonus": bonus.mean(),
             "imagined_return": returns.mean(),
             "return_scale": scale,
         }
+        critic = imagined + config.replay_value_weight * replayed
         return actor, critic, {k: v.detach() for k, v in parts.items()}
-
-    def replay_value_loss(
-        self, batch: dict[str, Tensor], states: Tensor, beliefs: Tensor
-    ) -> Tensor:
-        """Return the critic's loss on the λ-returns of the replayed rewards.
-
-        It ties the critic to what really happened where the model does not yet predict far.
-
-        Args:
-            batch: as for `model_loss`.
-            states, beliefs: detached posterior latents, (B, T, S) and (B, T, D).
-        """
-        features = torch.cat([states, beliefs], -1)
-        logits = self.critic(features)
-        with torch.no_grad():
-            value = self.critic.decode(logits)
-            following, returns = value[:, -1], []
-            for t in reversed(range(value.shape[1] - 1)):
-                alive = self.discount * (1.0 - batch["terminal"][:, t + 1].float())
-                mixed = (1.0 - self.config.lmbda) * value[:, t + 1] + self.config.lmbda * following
-                # Where the next step is the first of another episode, nothing follows.
-                over = batch["first"][:, t + 1]
-                following = torch.where(
-                    over, value[:, t], batch["reward"][:, t + 1] + alive * mixed
-                )
-                returns.append(following)
-            target = torch.stack(returns[::-1], 1)
-            weight = (~batch["first"][:, 1:]).float()
-        return (weight * self.critic.loss(logits[:, :-1], target)).mean()
 
     def _return_scale(self, returns: Tensor) -> Tensor:
         """Return max(floor, running 5–95 percentile range) (the paper's equation 7)."""

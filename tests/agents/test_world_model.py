@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from shiftbench.agents.networks import (
     symexp,
     symlog,
 )
-from shiftbench.agents.returns import lambda_returns, log_slope
+from shiftbench.agents.returns import lambda_returns, log_slope, replayed_returns
 from shiftbench.agents.world_model import Draws, DreamerModel
 
 CONFIG = Config(
@@ -55,9 +56,10 @@ def draws(model, count=2, length=4, seed=0):
     return model.draw(count, length, torch.Generator().manual_seed(seed))
 
 
-def nowhere(starts):
-    """Return that no episode is over where imagining starts, bool (N,)."""
-    return torch.zeros(len(starts[0]), dtype=torch.bool)
+def replayed(reward, over=False):
+    """Return the part of a batch that behaviour is learned from: one piece of an episode each."""
+    never = torch.zeros(reward.shape, dtype=torch.bool)
+    return {"reward": reward, "first": never, "terminal": torch.tensor(over) | never}
 
 
 def model_loss(model, data, updates=0, seed=0):
@@ -87,6 +89,26 @@ def test_lambda_returns_by_hand():
     # Last step: 2 + .5 · 20 = 12. First: 1 + .5 · (.2 · 10 + .8 · 12) = 6.8.
     result = lambda_returns(reward, value, discount, lmbda=0.8)
     assert torch.allclose(result, torch.tensor([[6.8], [12.0]]))
+
+
+def test_replayed_returns_by_hand():
+    reward, value = torch.tensor([[7.0, 1.0, 2.0, 3.0]]), torch.tensor([[5.0, 10.0, 20.0, 30.0]])
+    never, discount = torch.zeros(1, 4, dtype=torch.bool), torch.full((1, 4), 0.5)
+    # Third: 3 + .5 · 30 = 18. Second: 2 + .5 · (.2 · 20 + .8 · 18) = 11.2.
+    # First: 1 + .5 · (.2 · 10 + .8 · 11.2) = 6.48.
+    found = replayed_returns(reward, value, never, discount, lmbda=0.8)
+    assert torch.allclose(found, torch.tensor([[6.48, 11.2, 18.0]]))
+    # The third step is the first of another episode: the second has its own value alone, and the
+    # first 1 + .5 · 10 = 6.
+    first = torch.tensor([[False, False, True, False]])
+    found = replayed_returns(reward, value, first, discount, lmbda=0.8)
+    assert torch.allclose(found, torch.tensor([[6.0, 10.0, 18.0]]))
+    # Nothing follows the end.
+    discount = torch.tensor([[0.5, 0.5, 0.0, 0.5]])
+    found = replayed_returns(reward, value, first, discount, lmbda=0.8)
+    assert torch.allclose(found[0, :2], torch.tensor([6.0, 10.0]))
+    found = replayed_returns(reward, value, never, discount, lmbda=0.8)
+    assert torch.allclose(found, torch.tensor([[2.8, 2.0, 18.0]]))
 
 
 def test_samples_follow_the_logits_and_carry_gradients():
@@ -141,8 +163,8 @@ def test_classes_are_drawn_as_one_hot_samples_are():
 def test_actor_loss_reaches_the_actor_alone(model):
     _, _, states, beliefs = model_loss(model, batch())
     model.zero_grad()
-    starts = classes(states).flatten(0, 1), beliefs.detach().flatten(0, 1)
-    actor, critic, _ = model.behaviour_losses(*starts, nowhere(starts), draws(model))
+    starts = classes(states), beliefs.detach()
+    actor, critic, _ = model.behaviour_losses(batch(), *starts, draws(model))
     actor.backward(retain_graph=True)
     touched = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert touched
@@ -167,14 +189,14 @@ def test_the_actor_learns_what_is_rewarded(model):
         drawn = model.draw(32, 2, generator)
         _, *latents = model.observe(blind, action, first, latent, latent, drawn.states)
         loss = model.reward.loss(model.reward(torch.cat(latents, -1)), reward).mean()
-        latents = [part.detach().flatten(0, 1) for part in latents]
+        latents = [part.detach() for part in latents]
         starts = classes(latents[0]), latents[1]
-        actor, critic, _ = model.behaviour_losses(*starts, nowhere(starts), drawn)
+        actor, critic, _ = model.behaviour_losses(replayed(reward), *starts, drawn)
         optimizer.zero_grad()
         (loss + actor + critic).backward()
         optimizer.step()
     mean, _ = model.acting.action_distribution(torch.cat(latents, -1))
-    assert (mean[:, 0] > 0.5).all()
+    assert (mean[..., 0] > 0.5).all()
 
 
 def test_features_are_dropped_for_whole_sequences(model):
@@ -190,14 +212,14 @@ def test_features_are_dropped_for_whole_sequences(model):
 
 def test_the_bonus_has_the_entropy_and_pulls_means_off_their_bounds(model):
     last = model.acting.actor.model[-1]
-    latents = torch.eye(4)[[0, 0, 0, 0]].flatten().repeat(3, 1), torch.zeros(3, 16)
-    starts = classes(latents[0]), latents[1]
+    latents = torch.eye(4)[[0, 0, 0, 0]].flatten().repeat(1, 3, 1), torch.zeros(1, 3, 16)
+    starts, data = (classes(latents[0]), latents[1]), replayed(torch.zeros(1, 3))
     with torch.no_grad():
         last.weight.zero_()
         last.bias.zero_()
     mean, std = model.acting.action_distribution(torch.cat(latents, -1))
     entropy = torch.distributions.Normal(mean, std).entropy().sum(-1).mean()
-    _, _, parts = model.behaviour_losses(*starts, nowhere(starts), draws(model, 1, 3))
+    _, _, parts = model.behaviour_losses(data, *starts, draws(model, 1, 3))
     assert parts["actor_bonus"].item() == pytest.approx(entropy.item())
     # Heads begin at zero, so nothing is better than anything, and nothing ends: all that is left
     # of the actor's loss is the bonus.
@@ -211,21 +233,62 @@ def test_the_bonus_has_the_entropy_and_pulls_means_off_their_bounds(model):
         assert (mean == np.sign(raw)).all()
         mean.sum().backward()
         assert not last.bias.grad[:2].any()
-        actor, _, _ = model.behaviour_losses(*starts, nowhere(starts), draws(model, 1, 3))
+        actor, _, _ = model.behaviour_losses(data, *starts, draws(model, 1, 3))
         actor.backward()
         assert torch.allclose(last.bias.grad[:2], 2.0 * np.sign(raw) * weight.expand(2))
 
 
 def test_nothing_is_learned_from_what_is_imagined_after_the_end(model):
-    starts = torch.zeros(3, 4, dtype=torch.int64), torch.randn(3, 16)
-    drawn = draws(model, 1, 3)
-    losses = [
-        model.behaviour_losses(*starts, torch.tensor(over), drawn)[:2]
-        for over in ([False] * 3, [False, True, True], [True] * 3)
-    ]
+    starts = torch.zeros(1, 3, 4, dtype=torch.int64), torch.randn(1, 3, 16)
+    drawn, reward = draws(model, 1, 3), torch.zeros(1, 3)
+    losses = []
+    for over in ([False] * 3, [False, True, True], [True] * 3):
+        actor, _, parts = model.behaviour_losses(replayed(reward, over), *starts, drawn)
+        losses.append((actor, parts["critic_loss"]))
     for none, some, every in zip(*losses, strict=True):
         assert 0.0 < some.abs() < none.abs()
         assert every == 0.0
+
+
+def test_the_critic_learns_rewards_that_the_model_does_not_know(model):
+    """The heads begin at zero, so all that is imagined is worth nothing until the critic learns."""
+    starts = torch.zeros(1, 3, 4, dtype=torch.int64), torch.randn(1, 3, 16)
+    features = torch.cat([torch.eye(4)[starts[0]].flatten(-2), starts[1]], -1)
+    drawn, reward = draws(model, 1, 3), torch.tensor([[9.0, 1.0, 2.0]])
+    plain, begun = model.config, model.critic.state_dict()
+    begun = {name: value.clone() for name, value in begun.items()}
+    values = []
+    for weight in (0.0, 100.0):
+        model.config = msgspec.structs.replace(plain, replay_value_weight=weight)
+        model.critic.load_state_dict(begun)
+        optimizer = torch.optim.Adam(model.critic.parameters(), 1e-2)
+        for _ in range(200):
+            _, critic, parts = model.behaviour_losses(replayed(reward), *starts, drawn)
+            optimizer.zero_grad()
+            critic.backward()
+            optimizer.step()
+        values.append(model.critic.decode(model.critic(features))[0].tolist())
+        assert critic > parts["critic_loss"] if weight else critic == parts["critic_loss"]
+    assert values[0] == pytest.approx([0.0] * 3, abs=0.01)
+    # The slow critic, which stays at zero here, draws towards its own half of the way in symlog.
+    first, second, _ = values[1]
+    assert 0.3 < second < first
+
+
+def test_nothing_is_learned_from_the_rewards_of_the_next_episode(model):
+    starts = torch.zeros(1, 3, 4, dtype=torch.int64), torch.randn(1, 3, 16)
+    drawn = draws(model, 1, 3)
+    found = []
+    for reward in (0.0, 5.0):
+        data = replayed(torch.tensor([[0.0, 0.0, reward]]))
+        for first in ([False, False, True], [False, False, False]):
+            data["first"] = torch.tensor([first])
+            model.zero_grad()
+            _, critic, _ = model.behaviour_losses(data, *starts, drawn)
+            critic.backward()
+            found.append(model.critic.mlp.model[-1].bias.grad.clone())
+    assert torch.equal(found[0], found[2])
+    assert not torch.equal(found[1], found[3])
 
 
 def test_the_slope_is_that_of_the_tanh():
@@ -360,11 +423,8 @@ def test_an_update_makes_no_tensor_on_another_device():
     drawn = Draws(*(tensor.to("meta") for tensor in draws(model)))
     weight = torch.ones((), device="meta")
     loss, _, states, beliefs = model.model_loss(model.embed(data), data, drawn, weight)
-    replayed = model.replay_value_loss(data, states.detach(), beliefs.detach())
-    parts = classes(states), beliefs, data["terminal"]
-    starts = (part.detach().flatten(0, 1) for part in parts)
-    actor, critic, _ = model.behaviour_losses(*starts, drawn)
-    (loss + replayed + actor + critic).backward()
+    actor, critic, _ = model.behaviour_losses(data, classes(states), beliefs.detach(), drawn)
+    (loss + actor + critic).backward()
     optimizer.step()
     model.update_slow_critic()
     with pytest.raises((RuntimeError, NotImplementedError)):
