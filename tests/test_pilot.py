@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PILOT = ROOT / "results" / "mini-pilot"
 CURVES = sorted(ROOT.glob("results/mini-v1/checkpoints/**/seed-*.csv"))
-RETRAINED = sorted(PILOT.glob("retrained/**/seed-*.csv"))
+RETRAINED = sorted(ROOT.glob("results/retrained/checkpoints/**/seed-*.csv"))
 LEVELS = ["clean", "mild", "moderate", "severe", "extreme"]
 
 
@@ -41,7 +41,7 @@ def test_returns_and_minutes_of_each_training(path):
 def test_returns_of_each_training_that_is_not_scored_yet(path):
     curve = pd.read_csv(path).set_index("env_steps")
     assert_listed(curve)
-    shipped = Path(str(path).replace("mini-pilot/retrained", "mini-v1/checkpoints"))
+    shipped = Path(str(path).replace("retrained/checkpoints", "mini-v1/checkpoints"))
     before = pd.read_csv(shipped)["eval_return"].iloc[-1]
     wanted = f"{curve['eval_return'].iloc[-1]:.0f}", f"{before:.0f}"
     page = " ".join(lines(PILOT / "README.md"))
