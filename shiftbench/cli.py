@@ -7,9 +7,11 @@ Ctrl-C or SIGTERM.
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
+import traceback
 
 import click
 
@@ -19,7 +21,7 @@ from shiftbench.errors import ShiftBenchError, Unfinished
 from shiftbench.halt import Unbegun, hearing
 
 #: Commands that store their work in parts, and go on with it.
-KEEPING = ("train", "run", "probe", "certify", "pretrain")
+KEEPING = ("train", "run", "certify", "pretrain")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,6 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
     # OpenMP's threads otherwise wait for work in a loop that keeps the cores from whatever else
     # runs. The library looks here when torch loads it, which no import above does.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not every encoding has all letters
+            stream.reconfigure(errors="replace")
     try:
         with hearing():
             code = cli.main(words, prog_name="shiftbench", standalone_mode=False)
@@ -60,6 +65,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = _unfinished(str(error), words)
     except (ShiftBenchError, OSError) as error:
         code = _failed(str(error))
+    except Exception:  # 1 would be a verdict
+        traceback.print_exc()
+        code = _failed("a fault of shiftbench itself, above")
     sys.exit(code if isinstance(code, int) else 0)
 
 

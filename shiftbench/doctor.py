@@ -126,5 +126,5 @@ def _checkpoints() -> list[str]:
     folder = data_dir("results")
     return [
         str(Path(p).relative_to(folder))
-        for p in sorted(folder.glob("*/checkpoints/**/*.safetensors"))
+        for p in sorted(folder.glob("*-v[0-9]*/checkpoints/**/*.safetensors"))
     ]

@@ -353,6 +353,8 @@ def load_suites(suite_file: Path | None = None) -> dict[str, Suite]:
                 raise ShiftBenchError(f"{where}: '{name}' must be a table [{name}] (one a suite)")
             if name in suites:
                 raise ShiftBenchError(f"{where}: suite '{name}' is already defined")
+            if table.get("name", name) != name:  # rows say the name, and would pass for its suite's
+                raise ShiftBenchError(f"{where} [{name}]: 'name' must be '{name}', or left out")
             suites[name] = _convert({"name": name, **table}, Suite, f"{where} [{name}]")
     return suites
 

@@ -106,3 +106,13 @@ def test_a_suite_shows_a_family_at_its_own_levels(tmp_path):
     )
     names = [str(shift) for shift in specs.get_suite("mine", path).shifts()]
     assert names == ["none:none", *(f"preset:{name}" for name in PRESETS), "texture:half"]
+
+
+def test_a_suite_does_not_pass_for_another(tmp_path):
+    path = tmp_path / "suites.toml"
+    path.write_text(
+        "[mine]\nname = 'mini'\nversion = 1\ntasks = ['cartpole_balance']\n"
+        "families = ['texture']\nlevels = {severe = 0.1}\n"
+    )
+    with pytest.raises(ShiftBenchError, match=r"\[mine\]: 'name' must be 'mine', or left out"):
+        specs.load_suites(path)

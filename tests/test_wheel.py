@@ -71,7 +71,7 @@ def test_doctor_finds_weights_and_checkpoints_inside_it(command, site):
     weights = str(site / "shiftbench" / "encoders" / "weights")
     assert report["weights"].keys() == {"synth", "synth-2"}
     assert all(text.startswith(weights) for text in report["weights"].values())
-    shipped = sorted((ROOT / "results").glob("*/checkpoints/**/*.safetensors"))
+    shipped = sorted((ROOT / "results").glob("*-v[0-9]*/checkpoints/**/*.safetensors"))
     assert report["checkpoints"] == [str(p.relative_to(ROOT / "results")) for p in shipped]
 
 

@@ -123,6 +123,8 @@ def check(baseline: tuple, candidate: tuple, max_drop: float, confidence: float,
 
     rename = gate.pair_of_agents(chosen["agents"], baseline_agent, candidate_agent)
     taken = {file.resolve() for file in results.row_files((*baseline, *candidate))}
+    taken |= {anchors_file.resolve()} if anchors_file else set()
+    taken |= {file.resolve() for folder in tasks_dir for file in Path(folder).glob("*.toml")}
     for path, flag in ((junit, "--junit"), (markdown, "--markdown")):
         gate.check_target(path, flag)
         if path and path.resolve() in taken:

@@ -175,3 +175,17 @@ def test_what_is_read_or_written_already_is_not_written_over(call, base, tmp_pat
         assert done.err.endswith(f"{flags[-1]}: read or written by this command already\n")
     assert base.read_bytes() == before
     assert not (tmp_path / "x").exists()
+
+
+def test_anchors_and_tasks_are_not_written_over(gate, base, tmp_path):
+    tasks = tmp_path / "tasks"
+    tasks.mkdir()
+    for flag, given, path in (
+        ("--anchors", tmp_path / "anchors.toml", tmp_path / "anchors.toml"),
+        ("--tasks-dir", tasks, tasks / "mine.toml"),
+    ):
+        path.write_text("own = 1\n")
+        done = gate(base, flag, given, "--junit", path)
+        assert (done.code, done.out) == (2, "")
+        assert done.err == f"Error: --junit {path}: read or written by this command already\n"
+        assert path.read_text() == "own = 1\n"
