@@ -264,8 +264,9 @@ def _fill_severities(rows: pd.DataFrame) -> None:
             f"{first['_file']}, row {first['_row']}: no severity for level "
             f"'{shown(first['level'])}': add a severity column or use {', '.join(LEVELS)}"
         )
-    wrong = (rows["severity"] > 1.0) | ((rows["level"] == CLEAN) & (rows["severity"] != 0.0))
-    if wrong.any() or (wrong := rows["severity"] < 0.0).any():
+    clean = rows["level"] == CLEAN
+    wrong = ~rows["severity"].between(0.0, 1.0) | (clean & (rows["severity"] != 0.0))
+    if wrong.any():
         first = rows[wrong].iloc[0]
         raise ShiftBenchError(
             f"{first['_file']}, row {first['_row']}: severity {first['severity']:g} of level "

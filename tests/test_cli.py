@@ -367,3 +367,27 @@ def test_the_module_is_the_command():
         [sys.executable, "-m", "shiftbench", "--version"], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout.split()[0]) == (0, "shiftbench,"), done
+
+
+def test_a_crash_is_no_verdict(call, monkeypatch):
+    """Exit code 1 of `check` says that a score dropped."""
+
+    def broken(*_args, **_options):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("shiftbench.results.row_files", broken)
+    done = call("check", "--baseline", "a.csv", "--candidate", "b.csv")
+    assert done.code == 2
+    assert "RuntimeError: a fault" in done.err
+    assert done.err.endswith("Error: a fault of shiftbench itself, above\n")
+
+
+def test_letters_that_the_output_lacks_are_replaced():
+    done = subprocess.run(
+        [COMMAND, "check", "--help"],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"1 ? the chance of a false alarm" in done.stdout

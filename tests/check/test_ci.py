@@ -120,6 +120,9 @@ def test_the_action_passes_on_code_verdict_and_summary(act, tmp_path):
     assert "❌" in page
     assert (tmp_path / "shiftbench-gate.xml").is_file()
     assert act(baseline=BASELINE, candidate=worse, max_drop=90)[0] == 0
+    # Every line of the options counts: without the second this is a regression.
+    lines = "--level none\n--max-drop 90\n"
+    assert act(baseline=BASELINE, candidate=worse, options=lines)[0] == 0
     code, verdict, _ = act(baseline=BASELINE, candidate=worse, min_seeds=2, options="--seed 0")
     assert (code, verdict) == (3, "verdict=incomplete\n")
     assert act(baseline=BASELINE, candidate="nowhere") == (2, "verdict=error\n", "")

@@ -13,7 +13,7 @@ from PIL import Image
 from shiftbench import report, results
 from shiftbench.errors import ShiftBenchError
 from shiftbench.report import pairs, plots, tables
-from shiftbench.report.runs import Every
+from shiftbench.report.runs import Every, order
 from shiftbench.specs import LEVELS
 
 #: Clean score of each run of agent "good": seeds of task x, then of task y.
@@ -536,3 +536,8 @@ def test_the_command_refuses_bad_rows_in_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
     assert "missing columns" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_levels_of_equal_severity_are_in_one_order_whatever_that_of_the_rows():
+    table = pd.DataFrame({"level": ["rain", "none", "fog"], "severity": [1.0, 0.0, 1.0]})
+    assert order(table) == order(table[::-1]) == ["none", "fog", "rain"]
