@@ -71,7 +71,7 @@ def retention(families: pd.DataFrame, agents: Sequence[str], level: str) -> Figu
         names,
         (0.0, 100.0),
         "cividis",
-        f"retention at {level}: % of the clean score (–: clean under 10, or missing)",
+        f"retention at {level}: % of clean score (–: none, or under 10)",
         "{:z.0f}",
     )
 
